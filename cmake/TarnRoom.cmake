@@ -1,0 +1,15 @@
+# tarn_room(NAME SOURCES a.cc ... DEPS base ... LIBS RocksDB::rocksdb ... TESTS a_test.cc ...)
+# makes the library tarn_NAME and, from TESTS, the GoogleTest program NAME_test (run by ctest with label unit).
+# DEPS are rooms; LIBS are anything else that target_link_libraries takes.
+function(tarn_room name)
+  cmake_parse_arguments(R "" "" "SOURCES;DEPS;LIBS;TESTS" ${ARGN})
+  add_library(tarn_${name} STATIC ${R_SOURCES})
+  list(TRANSFORM R_DEPS PREPEND tarn_)
+  target_link_libraries(tarn_${name} PUBLIC ${R_DEPS} ${R_LIBS} Threads::Threads)
+  if(R_TESTS)
+    add_executable(${name}_test ${R_TESTS})
+    target_link_libraries(${name}_test PRIVATE tarn_${name} GTest::gtest GTest::gmock GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name}_test)
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 600)
+  endif()
+endfunction()
