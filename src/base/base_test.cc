@@ -71,7 +71,8 @@ TEST(Coding, RoundTripAndShortInput) {
   cut.u8();
   cut.u32();
   EXPECT_FALSE(cut.is_ok());
-  Reader endless(std::string(12, '\xff'));
+  std::string ones(12, '\xff');
+  Reader endless(ones);
   EXPECT_EQ(endless.varint(), 0u);
   EXPECT_FALSE(endless.is_ok());
 }
