@@ -120,6 +120,7 @@ struct ClosedFile {
   FileRef file;
   bool is_new = false;  // generation was never settled before (drives naming and generation number)
   bool clear_set_id = false;
+  bool keep_blob = false;  // a direct handle still reads it: settle as a blob, never into a pack
   /// Called from a background thread once, after the settling transaction is visible (with the new
   /// row) or has failed for good. No lock of content is held.
   std::function<void(const Result<meta::InodeRow>&)> done;
