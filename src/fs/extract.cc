@@ -112,7 +112,8 @@ Status Extraction::open_source() {
   if (!fd) return last_errno("archive");
   TARN_ASSIGN(source_, archive::FdSource::adopt(std::move(fd)));
   TARN_ASSIGN(archive::Format format, archive::detect(*source_));
-  if (!format.is_plain()) return {};  // each member is written once from the stream: nothing to ingest
+  if (!format.is_plain())
+    return {};  // each member is written once from the stream: nothing to ingest
   // A plain archive from outside: its bytes come in once, and the members are slices of them.
   TARN_ASSIGN(auto incoming, fs_.content().begin_incoming(source_->size()));
   std::vector<std::byte> buffer(limits::kMiB);
@@ -122,7 +123,8 @@ Status Extraction::open_source() {
     TARN_TRY(incoming->append(std::span(buffer).first(n)));
     offset += n;
     report_.bytes_copied += n;
-    if (request_.is_cancelled && request_.is_cancelled()) return Status(Code::kInterrupted, "cancelled");
+    if (request_.is_cancelled && request_.is_cancelled())
+      return Status(Code::kInterrupted, "cancelled");
   }
   TARN_ASSIGN(content::Incoming::Done done, incoming->finish());
   TARN_TRY(fs_.content().sync_incoming());
@@ -143,7 +145,8 @@ Status Extraction::open_source() {
   fs_.note_unlinked(row);
   TARN_ASSIGN(archive_file_, fs_.content().open_read(row));
   source_ = std::make_unique<FileSource>(archive_file_, row.size);
-  if (const auto* blob = std::get_if<content::WholeBlob>(&done.descriptor)) plain_blob_ = blob->blob;
+  if (const auto* blob = std::get_if<content::WholeBlob>(&done.descriptor))
+    plain_blob_ = blob->blob;
   return {};
 }
 
@@ -211,17 +214,17 @@ Status Extraction::replace_earlier(const archive::Member& member) {
   auto [parent_path, name] = split(member.path);
   TARN_ASSIGN(Ino parent, directory_for(parent_path));
   TARN_ASSIGN(Stamp stamp, fs_.transact([&](kv::Transaction& txn) -> Status {
-                const meta::Context context = fs_.context(Caller{});
-                Result<meta::Removed> removed = earlier.is_directory()
-                                                    ? meta::rmdir(txn, context, parent, name)
-                                                    : meta::unlink(txn, context, parent, name);
-                if (!removed.is_ok()) return removed.status();
-                if (!removed->inode.is_directory() && removed->inode.nlink > 0) return {};
-                auto ended = meta::forget(txn, context, earlier.ino);
-                if (!ended.is_ok() || !ended->is_regular()) return detail::as_status(ended);
-                TARN_ASSIGN(content::Descriptor old, content::decode(ended->content));
-                return fs_.content().release(txn, earlier.ino, ended->generation, old);
-              }));
+    const meta::Context context = fs_.context(Caller{});
+    Result<meta::Removed> removed = earlier.is_directory()
+                                        ? meta::rmdir(txn, context, parent, name)
+                                        : meta::unlink(txn, context, parent, name);
+    if (!removed.is_ok()) return removed.status();
+    if (!removed->inode.is_directory() && removed->inode.nlink > 0) return {};
+    auto ended = meta::forget(txn, context, earlier.ino);
+    if (!ended.is_ok() || !ended->is_regular()) return detail::as_status(ended);
+    TARN_ASSIGN(content::Descriptor old, content::decode(ended->content));
+    return fs_.content().release(txn, earlier.ino, ended->generation, old);
+  }));
   fs_.content().released(stamp);
   directories_.erase(member.path);
   directory_attributes_.erase(member.path);
@@ -239,7 +242,8 @@ Status Extraction::add_hardlink(const archive::Member& member) {
   }));
 }
 
-Status Extraction::add_file(const archive::Member& member, archive::Reader& reader, Pending& pending) {
+Status Extraction::add_file(const archive::Member& member, archive::Reader& reader,
+                            Pending& pending) {
   pending.inode.size = member.size;
   ++report_.files;
   report_.bytes += member.size;
@@ -312,7 +316,8 @@ Status Extraction::add(const archive::Member& member, archive::Reader& reader) {
     for (auto& [name, value] : wanted.xattrs) {
       TARN_TRY(flush());
       TARN_TRY(fs_.transact([&](kv::Transaction& txn) {
-        return meta::set_xattr(txn, fs_.context(Caller{}), ino, name, value, meta::XattrMode::kEither);
+        return meta::set_xattr(txn, fs_.context(Caller{}), ino, name, value,
+                               meta::XattrMode::kEither);
       }));
     }
     return {};

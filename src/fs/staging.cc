@@ -18,7 +18,8 @@ std::string staging_name(Ino staging) {
   return std::to_string(staging.value);
 }
 
-/// The journal row of a merge (prefix 'j', see meta/key_prefix.def): value is the target's inode, big-endian.
+/// The journal row of a merge (prefix 'j', see meta/key_prefix.def): value is the target's inode,
+/// big-endian.
 std::string journal_key(Ino staging) {
   std::string key = "j";
   append_be64(key, staging.value);
@@ -56,18 +57,18 @@ Status remove_children(FileSystemImpl& fs, Ino directory) {
       if (S_ISDIR(e.type_mode)) TARN_TRY(remove_children(fs, e.ino));
     }
     TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                  for (const meta::DirectoryEntry& e : entries) {
-                    const meta::Context context = fs.context(Caller{});
-                    Result<meta::Removed> removed =
-                        S_ISDIR(e.type_mode) ? meta::rmdir(txn, context, directory, e.name)
-                                             : meta::unlink(txn, context, directory, e.name);
-                    if (!removed.is_ok()) return removed.status();
-                    if (removed->inode.nlink == 0 || removed->inode.is_directory()) {
-                      TARN_TRY(end_inode(fs, txn, removed->inode));
-                    }
-                  }
-                  return {};
-                }));
+      for (const meta::DirectoryEntry& e : entries) {
+        const meta::Context context = fs.context(Caller{});
+        Result<meta::Removed> removed = S_ISDIR(e.type_mode)
+                                            ? meta::rmdir(txn, context, directory, e.name)
+                                            : meta::unlink(txn, context, directory, e.name);
+        if (!removed.is_ok()) return removed.status();
+        if (removed->inode.nlink == 0 || removed->inode.is_directory()) {
+          TARN_TRY(end_inode(fs, txn, removed->inode));
+        }
+      }
+      return {};
+    }));
     fs.content().released(stamp);
   }
 }
@@ -80,18 +81,17 @@ Status check_merge(kv::Transaction& txn, Ino staging, Ino target, const std::str
     if (!there.is_ok()) return there.status();
     const std::string full = path.empty() ? e.name : path + "/" + e.name;
     if (there->is_directory() != S_ISDIR(e.type_mode)) {
-      return Status(Code::kExists,
-                    fmt::format("'{}' is a {} in the archive and a {} in the target", full,
-                                S_ISDIR(e.type_mode) ? "directory" : "file",
-                                there->is_directory() ? "directory" : "file"));
+      return Status(Code::kExists, fmt::format("'{}' is a {} in the archive and a {} in the target",
+                                               full, S_ISDIR(e.type_mode) ? "directory" : "file",
+                                               there->is_directory() ? "directory" : "file"));
     }
     if (there->is_directory()) TARN_TRY(check_merge(txn, e.ino, there->ino, full));
   }
   return {};
 }
 
-/// Moves what `staging` has into `target`, one transaction a directory (more for very large ones), children
-/// of shared directories first; running it again after a crash goes on where it stopped.
+/// Moves what `staging` has into `target`, one transaction a directory (more for very large ones),
+/// children of shared directories first; running it again after a crash goes on where it stopped.
 Status merge_directory(FileSystemImpl& fs, const Caller& caller, Ino staging, Ino target) {
   while (true) {
     std::vector<meta::DirectoryEntry> entries;
@@ -109,32 +109,32 @@ Status merge_directory(FileSystemImpl& fs, const Caller& caller, Ino staging, In
     for (auto [from, to] : shared) TARN_TRY(merge_directory(fs, caller, from, to));
     std::vector<meta::InodeRow> replaced;
     TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                  replaced.clear();
-                  const meta::Context context = fs.context(Caller{});
-                  for (const meta::DirectoryEntry& e : entries) {
-                    auto there = meta::lookup(txn, target, e.name);
-                    if (!there.is_ok() && !there.is(Code::kNotFound)) return there.status();
-                    if (there.is_ok() && there->is_directory()) {
-                      // Its children have moved; its attributes are those of the archive, as tar does.
-                      TARN_ASSIGN(meta::InodeRow row, meta::get_inode(txn, e.ino));
-                      meta::AttributeChange change;
-                      change.mode = row.mode & 07777u;
-                      change.uid = row.uid;
-                      change.gid = row.gid;
-                      change.mtime = row.mtime;
-                      TARN_TRY(meta::set_attributes(txn, context, there->ino, change));
-                      TARN_ASSIGN(meta::Removed removed, meta::rmdir(txn, context, staging, e.name));
-                      TARN_TRY(end_inode(fs, txn, removed.inode));
-                      continue;
-                    }
-                    TARN_ASSIGN(meta::Renamed renamed,
-                                meta::rename(txn, context, staging, e.name, target, e.name, {}));
-                    if (renamed.replaced && renamed.replaced->nlink == 0) {
-                      replaced.push_back(*renamed.replaced);
-                    }
-                  }
-                  return {};
-                }));
+      replaced.clear();
+      const meta::Context context = fs.context(Caller{});
+      for (const meta::DirectoryEntry& e : entries) {
+        auto there = meta::lookup(txn, target, e.name);
+        if (!there.is_ok() && !there.is(Code::kNotFound)) return there.status();
+        if (there.is_ok() && there->is_directory()) {
+          // Its children have moved; its attributes are those of the archive, as tar does.
+          TARN_ASSIGN(meta::InodeRow row, meta::get_inode(txn, e.ino));
+          meta::AttributeChange change;
+          change.mode = row.mode & 07777u;
+          change.uid = row.uid;
+          change.gid = row.gid;
+          change.mtime = row.mtime;
+          TARN_TRY(meta::set_attributes(txn, context, there->ino, change));
+          TARN_ASSIGN(meta::Removed removed, meta::rmdir(txn, context, staging, e.name));
+          TARN_TRY(end_inode(fs, txn, removed.inode));
+          continue;
+        }
+        TARN_ASSIGN(meta::Renamed renamed,
+                    meta::rename(txn, context, staging, e.name, target, e.name, {}));
+        if (renamed.replaced && renamed.replaced->nlink == 0) {
+          replaced.push_back(*renamed.replaced);
+        }
+      }
+      return {};
+    }));
     TARN_KILL_POINT("fs.extract.after_merge_step");
     fs.content().released(stamp);
     for (const meta::InodeRow& row : replaced) {
@@ -146,18 +146,18 @@ Status merge_directory(FileSystemImpl& fs, const Caller& caller, Ino staging, In
 }
 
 Status drop_staging_directory(FileSystemImpl& fs, kv::Transaction& txn, Ino staging) {
-  TARN_ASSIGN(meta::Removed removed, meta::rmdir(txn, fs.context(Caller{}), meta::kStagingIno,
-                                                 staging_name(staging)));
+  TARN_ASSIGN(meta::Removed removed,
+              meta::rmdir(txn, fs.context(Caller{}), meta::kStagingIno, staging_name(staging)));
   return end_inode(fs, txn, removed.inode);
 }
 
 Status finish_merge(FileSystemImpl& fs, const Caller& caller, Ino staging, Ino target) {
   TARN_TRY(merge_directory(fs, caller, staging, target));
   TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                TARN_TRY(drop_staging_directory(fs, txn, staging));
-                txn.erase(journal_key(staging));
-                return {};
-              }));
+    TARN_TRY(drop_staging_directory(fs, txn, staging));
+    txn.erase(journal_key(staging));
+    return {};
+  }));
   return fs.store().sync(stamp);
 }
 
@@ -183,8 +183,8 @@ Result<Ino> make_staging(FileSystemImpl& fs) {
 Status remove_staging(FileSystemImpl& fs, Ino staging) {
   TARN_TRY(remove_children(fs, staging));
   TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                return drop_staging_directory(fs, txn, staging);
-              }));
+    return drop_staging_directory(fs, txn, staging);
+  }));
   fs.content().released(stamp);
   return {};
 }
@@ -192,24 +192,23 @@ Status remove_staging(FileSystemImpl& fs, Ino staging) {
 Result<Stamp> publish(FileSystemImpl& fs, const Caller& caller, Ino staging, Ino target) {
   std::vector<std::string> names;
   TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                names.clear();
-                TARN_TRY(fs.check_parent(txn, caller, target));
-                TARN_ASSIGN(auto entries, entries_of(txn, staging, SIZE_MAX));
-                meta::RenameOptions options;
-                options.no_replace = true;
-                for (const meta::DirectoryEntry& e : entries) {
-                  auto moved = meta::rename(txn, fs.context(Caller{}), staging, e.name, target, e.name,
-                                            options);
-                  if (moved.is(Code::kExists)) {
-                    return Status(Code::kExists,
-                                  fmt::format("'{}' exists in the target; remove it or use --merge",
-                                              e.name));
-                  }
-                  if (!moved.is_ok()) return moved.status();
-                  names.push_back(e.name);
-                }
-                return drop_staging_directory(fs, txn, staging);
-              }));
+    names.clear();
+    TARN_TRY(fs.check_parent(txn, caller, target));
+    TARN_ASSIGN(auto entries, entries_of(txn, staging, SIZE_MAX));
+    meta::RenameOptions options;
+    options.no_replace = true;
+    for (const meta::DirectoryEntry& e : entries) {
+      auto moved =
+          meta::rename(txn, fs.context(Caller{}), staging, e.name, target, e.name, options);
+      if (moved.is(Code::kExists)) {
+        return Status(Code::kExists,
+                      fmt::format("'{}' exists in the target; remove it or use --merge", e.name));
+      }
+      if (!moved.is_ok()) return moved.status();
+      names.push_back(e.name);
+    }
+    return drop_staging_directory(fs, txn, staging);
+  }));
   for (const std::string& name : names) fs.invalidate_entry(target, name, Caller{});
   fs.invalidate_inode(target, Caller{});
   return stamp;
@@ -222,11 +221,11 @@ Status merge(FileSystemImpl& fs, const Caller& caller, Ino staging, Ino target) 
     TARN_TRY(check_merge(*txn, staging, target, ""));
   }
   TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
-                std::string value;
-                append_be64(value, target.value);
-                txn.put(journal_key(staging), value);
-                return {};
-              }));
+    std::string value;
+    append_be64(value, target.value);
+    txn.put(journal_key(staging), value);
+    return {};
+  }));
   TARN_TRY(fs.store().sync(stamp));
   TARN_KILL_POINT("fs.extract.after_journal");
   return finish_merge(fs, caller, staging, target);
