@@ -23,7 +23,8 @@ Caller caller(uint32_t uid, uint32_t gid, std::vector<uint32_t> groups = {}) {
 }
 
 TEST(Acl, EncodingRoundTripsAndIsTheKernels) {
-  std::string bytes = encode_acl({{E::kUserObj, 7, ~0u}, {E::kGroupObj, 5, ~0u}, {E::kOther, 4, ~0u}});
+  std::string bytes =
+      encode_acl({{E::kUserObj, 7, ~0u}, {E::kGroupObj, 5, ~0u}, {E::kOther, 4, ~0u}});
   EXPECT_EQ(bytes.size(), 4u + 3 * 8);
   EXPECT_EQ(bytes.substr(0, 8), std::string("\x02\0\0\0\x01\0\x07\0", 8));
   auto acl = decode_acl(bytes);
@@ -39,10 +40,11 @@ TEST(Acl, RefusesMalformedOnes) {
   std::string cut = encode_acl(named());
   cut.pop_back();
   EXPECT_EQ(decode_acl(cut).code(), Code::kInvalidArgument);
-  Acl no_mask = {{E::kUserObj, 7, ~0u}, {E::kUser, 7, 5}, {E::kGroupObj, 5, ~0u}, {E::kOther, 0, ~0u}};
+  Acl no_mask = {
+      {E::kUserObj, 7, ~0u}, {E::kUser, 7, 5}, {E::kGroupObj, 5, ~0u}, {E::kOther, 0, ~0u}};
   EXPECT_EQ(decode_acl(encode_acl(no_mask)).code(), Code::kInvalidArgument);
-  Acl two_owners = {{E::kUserObj, 7, ~0u}, {E::kUserObj, 7, ~0u}, {E::kGroupObj, 5, ~0u},
-                    {E::kOther, 0, ~0u}};
+  Acl two_owners = {
+      {E::kUserObj, 7, ~0u}, {E::kUserObj, 7, ~0u}, {E::kGroupObj, 5, ~0u}, {E::kOther, 0, ~0u}};
   EXPECT_EQ(decode_acl(encode_acl(two_owners)).code(), Code::kInvalidArgument);
 }
 
@@ -71,7 +73,8 @@ TEST(Permission, BitsChooseTheFirstClassThatMatches) {
   EXPECT_TRUE(may_access(caller(11, 99, {20}), mode, 10, 20, nullptr, 6));
   EXPECT_FALSE(may_access(caller(11, 21), mode, 10, 20, nullptr, 4));
   EXPECT_TRUE(may_access(caller(0, 0), mode, 10, 20, nullptr, 6));
-  EXPECT_FALSE(may_access(caller(0, 0), mode, 10, 20, nullptr, 1)) << "root runs nothing without an x";
+  EXPECT_FALSE(may_access(caller(0, 0), mode, 10, 20, nullptr, 1))
+      << "root runs nothing without an x";
 }
 
 TEST(Permission, AclEntriesAreMasked) {
