@@ -120,6 +120,9 @@ struct ClosedFile {
   FileRef file;
   bool is_new = false;  // generation was never settled before (drives naming and generation number)
   bool clear_set_id = false;
+  // Set: the row still holds this settled generation, and settling replaces it: puts the file's descriptor,
+  // generation + 1, and releases the old content, all in the settling transaction.
+  std::optional<Generation> replaces;
   bool keep_blob = false;  // a direct handle still reads it: settle as a blob, never into a pack
   /// Called from a background thread once, after the settling transaction is visible (with the new
   /// row) or has failed for good. No lock of content is held.

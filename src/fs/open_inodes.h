@@ -10,6 +10,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "base/mutex.h"
 #include "content/content.h"
 #include "fs/types.h"
 
@@ -26,12 +27,16 @@ struct OpenInode {
   uint32_t writers = 0;
   Path path = Path::kServed;       // meaningful while handles > 0
   content::FileRef file;           // serves all handles; the truth for size and times while is_live
-  bool is_live = false;            // the row is `open`: ask the file
-  bool is_new = false;             // the open generation was never settled before
-  bool was_truncated = false;      // close must sync the new content first (rule b)
-  bool clear_set_id = false;
+  bool is_live = false;            // ask the file for size and times
+  bool is_new = false;             // the live generation was never settled before
+  // The row still holds the last settled generation: the file replaces it when it settles, or at fsync.
+  bool is_deferred = false;
+  Generation base;                 // generation that a deferred file replaces
+  bool was_written = false;        // a change for certain, whatever the times say
   meta::GrantStamp grant;
   content::TicketRef ticket;       // closed, on its way to settled
+  uint64_t submitted = 0;          // counts submissions, so that a late callback is told from a current one
+  uint64_t settled = 0;            // the last submission whose callback ran
   Fh pending_slot;                 // its slot in the handle table
   bool is_unlinked = false;        // no name left
   bool is_forgotten = false;       // and the kernel dropped it: ends with the last handle
