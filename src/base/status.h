@@ -110,10 +110,10 @@ class [[nodiscard]] Result {
 #define TARN_CONCAT(a, b) TARN_CONCAT_INNER(a, b)
 
 /// Returns the status of `expr` from the enclosing function when it is not Ok.
-#define TARN_TRY(expr)                                     \
-  do {                                                     \
-    if (auto tarn_status_ = (expr); !tarn_status_.is_ok()) \
-      return ::tarn::detail::as_status(tarn_status_);      \
+#define TARN_TRY(expr) TARN_TRY_INNER(TARN_CONCAT(tarn_status_, __LINE__), expr)
+#define TARN_TRY_INNER(tmp, expr)                                               \
+  do {                                                                          \
+    if (auto tmp = (expr); !tmp.is_ok()) return ::tarn::detail::as_status(tmp); \
   } while (false)
 
 /// TARN_ASSIGN(auto x, f()): x is f()'s value, or its status is returned from the enclosing

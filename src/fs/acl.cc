@@ -34,13 +34,24 @@ Status validate(const Acl& acl) {
     if (e.tag < last_tag) return bad("entries out of order");
     last_tag = e.tag;
     switch (e.tag) {
-      case AclEntry::kUserObj: ++user_objs; break;
-      case AclEntry::kGroupObj: ++group_objs; break;
-      case AclEntry::kMask: ++masks; break;
-      case AclEntry::kOther: ++others; break;
+      case AclEntry::kUserObj:
+        ++user_objs;
+        break;
+      case AclEntry::kGroupObj:
+        ++group_objs;
+        break;
+      case AclEntry::kMask:
+        ++masks;
+        break;
+      case AclEntry::kOther:
+        ++others;
+        break;
       case AclEntry::kUser:
-      case AclEntry::kGroup: has_named = true; break;
-      default: return bad("unknown tag");
+      case AclEntry::kGroup:
+        has_named = true;
+        break;
+      default:
+        return bad("unknown tag");
     }
   }
   if (user_objs != 1 || group_objs != 1 || others != 1 || masks > 1) {
@@ -54,8 +65,10 @@ Status validate(const Acl& acl) {
 
 Result<Acl> decode_acl(std::string_view bytes) {
   Reader in(bytes);
-  if (in.u32() != kAclVersion || (bytes.size() - 4) % 8 != 0 || (bytes.size() - 4) / 8 > kEntriesMax) {
-    return Status(Code::kInvalidArgument, "access control list: not in the kernel's version 2 format");
+  if (in.u32() != kAclVersion || (bytes.size() - 4) % 8 != 0 ||
+      (bytes.size() - 4) / 8 > kEntriesMax) {
+    return Status(Code::kInvalidArgument,
+                  "access control list: not in the kernel's version 2 format");
   }
   Acl acl;
   while (in.is_ok() && !in.at_end()) {
@@ -85,7 +98,8 @@ uint32_t acl_mode(const Acl& acl) {
   const AclEntry* mask = find(acl, AclEntry::kMask);
   const AclEntry* group = mask != nullptr ? mask : find(acl, AclEntry::kGroupObj);
   uint32_t mode = 0;
-  if (const AclEntry* e = find(acl, AclEntry::kUserObj)) mode |= static_cast<uint32_t>(e->permissions) << 6;
+  if (const AclEntry* e = find(acl, AclEntry::kUserObj))
+    mode |= static_cast<uint32_t>(e->permissions) << 6;
   if (group != nullptr) mode |= static_cast<uint32_t>(group->permissions) << 3;
   if (const AclEntry* e = find(acl, AclEntry::kOther)) mode |= e->permissions;
   return mode;
@@ -126,7 +140,8 @@ bool is_in_group(const Caller& caller, uint32_t gid) {
 bool may_access(const Caller& caller, uint32_t mode, uint32_t uid, uint32_t gid, const Acl* acl,
                 uint32_t wanted) {
   if (caller.uid == 0) {
-    // CAP_DAC_OVERRIDE: everything, but execute only where some execute bit is set or it is a directory.
+    // CAP_DAC_OVERRIDE: everything, but execute only where some execute bit is set or it is a
+    // directory.
     return (wanted & 1) == 0 || S_ISDIR(mode) || (mode & 0111) != 0;
   }
   if (caller.uid == uid) return ((mode >> 6) & wanted) == wanted;

@@ -1,7 +1,9 @@
-// POSIX access control lists as Linux stores them in system.posix_acl_access and system.posix_acl_default.
+// POSIX access control lists as Linux stores them in system.posix_acl_access and
+// system.posix_acl_default.
 //
-// Encoding (little-endian): u32 version 2, then entries of u16 tag, u16 permissions, u32 id, in the order
-// user-obj, users, group-obj, groups, mask, other. Semantics after POSIX.1e draft 17. Plain functions.
+// Encoding (little-endian): u32 version 2, then entries of u16 tag, u16 permissions, u32 id, in the
+// order user-obj, users, group-obj, groups, mask, other. Semantics after POSIX.1e draft 17. Plain
+// functions.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,14 @@ inline constexpr std::string_view kAclAccess = "system.posix_acl_access";
 inline constexpr std::string_view kAclDefault = "system.posix_acl_default";
 
 struct AclEntry {
-  enum Tag : uint16_t { kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32 };
+  enum Tag : uint16_t {
+    kUserObj = 1,
+    kUser = 2,
+    kGroupObj = 4,
+    kGroup = 8,
+    kMask = 16,
+    kOther = 32
+  };
   uint16_t tag = 0;
   uint16_t permissions = 0;  // rwx bits
   uint32_t id = 0xffffffff;
@@ -36,7 +45,8 @@ bool acl_is_minimal(const Acl& acl);
 /// The access ACL after chmod to `mode`.
 Acl acl_after_chmod(Acl acl, uint32_t mode);
 
-/// What a new inode gets from its parent's default ACL (POSIX.1e 23.1.5): its mode and, unless minimal, ACLs.
+/// What a new inode gets from its parent's default ACL (POSIX.1e 23.1.5): its mode and, unless
+/// minimal, ACLs.
 struct InheritedAcl {
   uint32_t mode = 0;
   std::optional<std::string> access, default_acl;  // encoded

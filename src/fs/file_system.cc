@@ -202,7 +202,8 @@ Result<Attributes> FileSystemImpl::live_attributes(meta::InodeRow row, uint64_t 
       }
       return a;
     }
-    // A file may have settled between the reading of the row and the look at the table: then the row is old.
+    // A file may have settled between the reading of the row and the look at the table: then the
+    // row is old.
     const uint64_t now = live_epoch();
     if (now == epoch || attempt == 8) return plain_attributes(row);
     epoch = now;

@@ -1,7 +1,8 @@
 // FileSystemImpl: the state behind FileSystem; its operations stand in fs/ops/, one subject a file.
 //
-// Internal to room fs. Lock order: inode.opening (60) before inode.state (65) before shards (70), the handle
-// table (80) and everything of kv, meta and content. See open_inodes.h for what each guards.
+// Internal to room fs. Lock order: inode.opening (60) before inode.state (65) before shards (70),
+// the handle table (80) and everything of kv, meta and content. See open_inodes.h for what each
+// guards.
 #pragma once
 
 #include <atomic>
@@ -25,7 +26,8 @@ struct DirectoryHandle {
   Ino ino;
   Ino parent;
   Mutex mutex{"fs.directory_handle", 50};
-  std::vector<std::string> keys;  // keys[i] is the key name of the item with cookie i + kFirstCookie
+  std::vector<std::string>
+      keys;  // keys[i] is the key name of the item with cookie i + kFirstCookie
 };
 
 class FileSystemImpl final : public FileSystem {
@@ -87,8 +89,8 @@ class FileSystemImpl final : public FileSystem {
   /// Runs `body` as a transaction for a mutating operation.
   Result<Stamp> transact(const std::function<Status(kv::Transaction&)>& body);
   Result<meta::InodeRow> read_row(Ino ino);
-  /// The row as every observer must see it: applies the backing file's size and times while one writes.
-  /// `epoch` is live_epoch() from before the row was read.
+  /// The row as every observer must see it: applies the backing file's size and times while one
+  /// writes. `epoch` is live_epoch() from before the row was read.
   Result<Attributes> live_attributes(meta::InodeRow row, uint64_t epoch);
   uint64_t live_epoch() const { return live_epoch_.load(); }
   static Attributes plain_attributes(const meta::InodeRow& row);
@@ -112,8 +114,8 @@ class FileSystemImpl final : public FileSystem {
   void invalidate_inode(Ino ino, const Caller& caller);
 
   // --- open files (ops/open.cc). Callers hold inode.opening.
-  /// Makes the inode writable: takes it back from settling, or prepares its content and, where the row's own
-  /// blob is written, commits `open` durably first (rule d).
+  /// Makes the inode writable: takes it back from settling, or prepares its content and, where the
+  /// row's own blob is written, commits `open` durably first (rule d).
   Status begin_write(const Caller& caller, OpenInode& inode, bool truncate);
   /// The last writer is gone: settles, or returns an untouched generation to settled.
   Status end_write(OpenInode& inode);
@@ -122,12 +124,13 @@ class FileSystemImpl final : public FileSystem {
   /// Hands the closed file to be settled.
   void submit(OpenInode& inode);
   void on_settled(Ino ino, uint64_t submission, const Result<meta::InodeRow>& row);
-  /// A deferred replacement becomes durable and the row's content, its state `open` (fsync, barrier).
+  /// A deferred replacement becomes durable and the row's content, its state `open` (fsync,
+  /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
   Result<Opened> reopened(Fh fh);
-  Result<Created> create_file(const Caller& caller, Ino parent, std::optional<std::string_view> name,
-                              uint32_t mode, int flags);
+  Result<Created> create_file(const Caller& caller, Ino parent,
+                              std::optional<std::string_view> name, uint32_t mode, int flags);
   Result<std::string> computed_xattr(Ino ino, std::string_view name);
   /// Waits until a closed file is settled; kBusy while it has a writer.
   Status settle_now(Ino ino);
@@ -147,14 +150,16 @@ class FileSystemImpl final : public FileSystem {
   std::unique_ptr<meta::IdAllocator> inode_ids_;
   Invalidator* invalidator_ = nullptr;
 
-  std::unordered_map<uint64_t, meta::ChangeRecord> replay_;  // by unique; filled before serving, then const
+  std::unordered_map<uint64_t, meta::ChangeRecord>
+      replay_;  // by unique; filled before serving, then const
 
   Mutex unlinked_mutex_{"fs.unlinked", 75};
   std::unordered_set<Ino> unlinked_;
   Mutex directories_mutex_{"fs.directories", 76};
   std::unordered_map<Fh, std::shared_ptr<DirectoryHandle>> directories_;
 
-  // The generation whose pages the kernel may still hold, by inode; lossy (direct-mapped), see may_keep_cache.
+  // The generation whose pages the kernel may still hold, by inode; lossy (direct-mapped), see
+  // may_keep_cache.
   static constexpr size_t kCachedGenerations = 1 << 18;
   struct CachedGeneration {
     std::atomic<uint64_t> ino{0}, generation{0};

@@ -54,7 +54,8 @@ Result<Fh> HandleTable::take(Slot content) {
   }
   uint32_t index = free_.back();
   free_.pop_back();
-  // A handle's number is its slot and a sequence, so that a stale handle never finds another's slot.
+  // A handle's number is its slot and a sequence, so that a stale handle never finds another's
+  // slot.
   uint64_t fh = sequence_++ * kSlots + index;
   Slot& slot = slots_[index];
   content.fh = 0;

@@ -1,9 +1,9 @@
 // HandleTable: the open handles, in shared memory that outlives the process.
 //
-// A fixed array of slots in a memfd (or private memory). A slot is written before the reply that tells the
-// kernel of the handle, so that a new process finds every handle that the kernel may use, with what it
-// needs to reopen the backing file. `pending` slots stand for files that are closed but not yet settled.
-// Thread-safe; slot contents belong to whoever holds the handle.
+// A fixed array of slots in a memfd (or private memory). A slot is written before the reply that
+// tells the kernel of the handle, so that a new process finds every handle that the kernel may use,
+// with what it needs to reopen the backing file. `pending` slots stand for files that are closed
+// but not yet settled. Thread-safe; slot contents belong to whoever holds the handle.
 #pragma once
 
 #include <cstdint>

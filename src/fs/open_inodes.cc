@@ -31,7 +31,8 @@ void OpenInodes::unpin(OpenInode* inode) {
   Shard& s = shard(inode->ino);
   MutexLock lock(s.mutex);
   if (--inode->pins_ > 0) return;
-  // Nobody else can reach an unpinned entry without this shard's lock, so its fields are ours to read.
+  // Nobody else can reach an unpinned entry without this shard's lock, so its fields are ours to
+  // read.
   if (!inode->is_idle()) return;
   auto it = s.inodes.find(inode->ino);
   dead = std::move(it->second);

@@ -1,8 +1,9 @@
-// OpenInodes: what is open now, one entry an inode with handles or with a closed file not yet settled.
+// OpenInodes: what is open now, one entry an inode with handles or with a closed file not yet
+// settled.
 //
-// `opening` serialises open, close and truncate of one inode and may be held across I/O; `state` guards the
-// fields and is held only for moments. Entries are pinned while in use and vanish when unpinned and idle.
-// Thread-safe.
+// `opening` serialises open, close and truncate of one inode and may be held across I/O; `state`
+// guards the fields and is held only for moments. Entries are pinned while in use and vanish when
+// unpinned and idle. Thread-safe.
 #pragma once
 
 #include <array>
@@ -25,21 +26,22 @@ struct OpenInode {
   // Guarded by `state`.
   uint32_t handles = 0;
   uint32_t writers = 0;
-  Path path = Path::kServed;       // meaningful while handles > 0
-  content::FileRef file;           // serves all handles; the truth for size and times while is_live
-  bool is_live = false;            // ask the file for size and times
-  bool is_new = false;             // the live generation was never settled before
-  // The row still holds the last settled generation: the file replaces it when it settles, or at fsync.
+  Path path = Path::kServed;  // meaningful while handles > 0
+  content::FileRef file;      // serves all handles; the truth for size and times while is_live
+  bool is_live = false;       // ask the file for size and times
+  bool is_new = false;        // the live generation was never settled before
+  // The row still holds the last settled generation: the file replaces it when it settles, or at
+  // fsync.
   bool is_deferred = false;
-  Generation base;                 // generation that a deferred file replaces
-  bool was_written = false;        // a change for certain, whatever the times say
+  Generation base;           // generation that a deferred file replaces
+  bool was_written = false;  // a change for certain, whatever the times say
   meta::GrantStamp grant;
-  content::TicketRef ticket;       // closed, on its way to settled
-  uint64_t submitted = 0;          // counts submissions, so that a late callback is told from a current one
-  uint64_t settled = 0;            // the last submission whose callback ran
-  Fh pending_slot;                 // its slot in the handle table
-  bool is_unlinked = false;        // no name left
-  bool is_forgotten = false;       // and the kernel dropped it: ends with the last handle
+  content::TicketRef ticket;  // closed, on its way to settled
+  uint64_t submitted = 0;  // counts submissions, so that a late callback is told from a current one
+  uint64_t settled = 0;    // the last submission whose callback ran
+  Fh pending_slot;         // its slot in the handle table
+  bool is_unlinked = false;   // no name left
+  bool is_forgotten = false;  // and the kernel dropped it: ends with the last handle
 
   bool is_idle() const { return handles == 0 && !is_live && !ticket; }
 
@@ -55,7 +57,8 @@ class OpenInodes {
    public:
     Pin() = default;
     Pin(OpenInodes* table, OpenInode* inode) : table_(table), inode_(inode) {}
-    Pin(Pin&& other) noexcept : table_(other.table_), inode_(std::exchange(other.inode_, nullptr)) {}
+    Pin(Pin&& other) noexcept
+        : table_(other.table_), inode_(std::exchange(other.inode_, nullptr)) {}
     Pin& operator=(Pin&& other) noexcept {
       if (this != &other) {
         reset();

@@ -54,8 +54,8 @@ Status check_set_attributes(const Caller& caller, const meta::InodeRow& row,
   if (caller.is_checked_by_kernel || caller.uid == 0) return {};
   const bool is_owner = caller.uid == row.uid;
   auto denied = [&](std::string_view what) {
-    return Status(Code::kNotPermitted, fmt::format("uid {} may not {} inode {} of uid {}", caller.uid,
-                                                   what, row.ino.value, row.uid));
+    return Status(Code::kNotPermitted, fmt::format("uid {} may not {} inode {} of uid {}",
+                                                   caller.uid, what, row.ino.value, row.uid));
   };
   if (change.mode && !is_owner) return denied("change the mode of");
   if (change.uid && *change.uid != row.uid) return denied("give away");

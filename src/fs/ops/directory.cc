@@ -1,5 +1,5 @@
-// Reading directories. A cookie is the position of an item in the order in which the handle met the names, so
-// that it stays right while entries come and go.
+// Reading directories. A cookie is the position of an item in the order in which the handle met the
+// names, so that it stays right while entries come and go.
 #include <sys/stat.h>
 
 #include <fmt/format.h>

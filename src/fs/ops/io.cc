@@ -75,7 +75,8 @@ Result<uint64_t> FileSystemImpl::copy_range(const Caller& caller, Fh source, uin
     size_t want = static_cast<size_t>(std::min<uint64_t>(buffer.size(), length - done));
     TARN_ASSIGN(size_t n, from->read(source_offset + done, std::span(buffer).first(want)));
     if (n == 0) break;
-    TARN_ASSIGN(size_t written, write(caller, target, target_offset + done, std::span(buffer).first(n)));
+    TARN_ASSIGN(size_t written,
+                write(caller, target, target_offset + done, std::span(buffer).first(n)));
     done += written;
   }
   return done;

@@ -138,7 +138,8 @@ Result<Attributes> FileSystemImpl::symlink(const Caller& caller, Ino parent, std
 Result<std::string> FileSystemImpl::readlink(const Caller&, Ino ino) {
   TARN_ASSIGN(meta::InodeRow row, read_row(ino));
   if (!row.is_symlink()) {
-    return Status(Code::kInvalidArgument, fmt::format("inode {} is not a symbolic link", ino.value));
+    return Status(Code::kInvalidArgument,
+                  fmt::format("inode {} is not a symbolic link", ino.value));
   }
   TARN_ASSIGN(content::Descriptor descriptor, content::decode(row.content));
   const auto* bytes = std::get_if<content::Inline>(&descriptor);
@@ -218,7 +219,8 @@ Status FileSystemImpl::rmdir(const Caller& caller, Ino parent, std::string_view 
 Status FileSystemImpl::rename(const Caller& caller, Ino source_parent, std::string_view source_name,
                               Ino target_parent, std::string_view target_name, RenameFlags flags) {
   if (replayed(caller)) return {};
-  // Rule (b): new content that takes an old file's place is on disk before the old one loses its name.
+  // Rule (b): new content that takes an old file's place is on disk before the old one loses its
+  // name.
   if (!flags.no_replace) {
     bool needs_settling = false;
     Ino source_ino;

@@ -70,9 +70,10 @@ Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncat
   const bool wants_empty = truncate && !has_handles;
   TARN_ASSIGN(content::WritePlan plan, content_->prepare_write(row, wants_empty, {}));
   if (plan.kind != content::WritePlan::Kind::kInPlace && has_direct) {
-    return Status(Code::kTextBusy, fmt::format("inode {} is read directly, and its bytes are shared with "
-                                               "another file; close the readers first",
-                                               row.ino.value));
+    return Status(Code::kTextBusy,
+                  fmt::format("inode {} is read directly, and its bytes are shared with "
+                              "another file; close the readers first",
+                              row.ino.value));
   }
   TARN_ASSIGN(content::FileStat st, plan.file->stat());
   const bool is_in_place = plan.kind == content::WritePlan::Kind::kInPlace;
@@ -189,11 +190,12 @@ Status FileSystemImpl::end_write(OpenInode& inode) {
     // Opened for writing and nothing written: the old generation and its digests stand.
     meta::ContentChange change;
     change.state = meta::ContentState::kSettled;
-    TARN_ASSIGN([[maybe_unused]] Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
-                  TARN_ASSIGN(meta::InodeRow before, meta::get_inode(txn, inode.ino));
-                  change.ctime = before.ctime;
-                  return detail::as_status(meta::set_content(txn, context(Caller{}), inode.ino, change));
-                }));
+    TARN_ASSIGN(
+        [[maybe_unused]] Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
+          TARN_ASSIGN(meta::InodeRow before, meta::get_inode(txn, inode.ino));
+          change.ctime = before.ctime;
+          return detail::as_status(meta::set_content(txn, context(Caller{}), inode.ino, change));
+        }));
   }
   live_epoch_.fetch_add(1);
   content::FileRef old;
@@ -226,17 +228,18 @@ Status FileSystemImpl::commit_deferred(OpenInode& inode) {
   change.mtime = st.mtime;
   change.digests = meta::Digests{};
   change.etag = "";
-  TARN_ASSIGN(Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
-                TARN_ASSIGN(meta::InodeRow row, meta::get_inode(txn, inode.ino));
-                if (row.generation != base) {
-                  return Status(Code::kConflict, "the file's generation moved on");
-                }
-                change.ctime = std::max(row.ctime, st.ctime);
-                TARN_ASSIGN(content::Descriptor old, content::decode(row.content));
-                TARN_TRY(content_->release(txn, inode.ino, base, old));
-                TARN_TRY(content_->attach(txn, inode.ino, *change.generation, file->descriptor()));
-                return detail::as_status(meta::set_content(txn, context(Caller{}), inode.ino, change));
-              }));
+  TARN_ASSIGN(
+      Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
+        TARN_ASSIGN(meta::InodeRow row, meta::get_inode(txn, inode.ino));
+        if (row.generation != base) {
+          return Status(Code::kConflict, "the file's generation moved on");
+        }
+        change.ctime = std::max(row.ctime, st.ctime);
+        TARN_ASSIGN(content::Descriptor old, content::decode(row.content));
+        TARN_TRY(content_->release(txn, inode.ino, base, old));
+        TARN_TRY(content_->attach(txn, inode.ino, *change.generation, file->descriptor()));
+        return detail::as_status(meta::set_content(txn, context(Caller{}), inode.ino, change));
+      }));
   content_->released(stamp);
   MutexLock lock(inode.state);
   inode.is_deferred = false;
@@ -417,18 +420,18 @@ Result<Created> FileSystemImpl::create_file(const Caller& caller, Ino parent,
   // Handle and slot stand before the row does: a new process finds what the kernel may be told of.
   Result<Opened> opened = add_handle(caller, *inode, flags & ~(O_SYNC | O_DSYNC));
   meta::InodeRow row;
-  auto stamp = !opened.is_ok() ? Result<Stamp>(opened.status())
-                               : transact([&](kv::Transaction& txn) -> Status {
-                                   fresh.mode = S_IFREG | (mode & 07777u);
-                                   TARN_TRY(inherit(txn, caller, parent, fresh));
-                                   if (name) {
-                                     TARN_ASSIGN(row, meta::create(txn, context(caller), parent,
-                                                                   *name, fresh));
-                                   } else {
-                                     TARN_ASSIGN(row, meta::create_unnamed(txn, context(caller), fresh));
-                                   }
-                                   return {};
-                                 });
+  auto stamp = !opened.is_ok()
+                   ? Result<Stamp>(opened.status())
+                   : transact([&](kv::Transaction& txn) -> Status {
+                       fresh.mode = S_IFREG | (mode & 07777u);
+                       TARN_TRY(inherit(txn, caller, parent, fresh));
+                       if (name) {
+                         TARN_ASSIGN(row, meta::create(txn, context(caller), parent, *name, fresh));
+                       } else {
+                         TARN_ASSIGN(row, meta::create_unnamed(txn, context(caller), fresh));
+                       }
+                       return {};
+                     });
   TARN_KILL_POINT("fs.create.after_commit");
   if (!stamp.is_ok()) {
     if (opened.is_ok()) handles_->free(opened->fh);

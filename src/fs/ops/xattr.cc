@@ -31,9 +31,10 @@ Status check_name(std::string_view name) {
     if (name.starts_with(space) && name.size() > space.size()) return {};
   }
   if (is_acl(name)) return {};
-  return Status(Code::kNotSupported, fmt::format("extended attribute '{}': the name must start with "
-                                                 "user., trusted. or security.",
-                                                 name));
+  return Status(Code::kNotSupported,
+                fmt::format("extended attribute '{}': the name must start with "
+                            "user., trusted. or security.",
+                            name));
 }
 
 }  // namespace
@@ -42,8 +43,8 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
   TARN_ASSIGN(meta::InodeRow row, read_row(ino));
   const bool is_live = live_file(ino) != nullptr;
   const std::string_view what = name.substr(kComputed.size());
-  const bool is_known = what == "md5" || what == "crc64nvme" || what == "sha256" || what == "etag" ||
-                        what == "generation" || what == "state";
+  const bool is_known = what == "md5" || what == "crc64nvme" || what == "sha256" ||
+                        what == "etag" || what == "generation" || what == "state";
   if (!is_known || !row.is_regular()) {
     return Status(Code::kNoAttribute, fmt::format("no attribute '{}'", name));
   }
@@ -57,7 +58,8 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
     TARN_ASSIGN(row, read_row(ino));
   }
   if (what == "etag") {
-    if (row.state == meta::ContentState::kSettled && !row.etag.empty() && !live_file(ino)) return row.etag;
+    if (row.state == meta::ContentState::kSettled && !row.etag.empty() && !live_file(ino))
+      return row.etag;
     TARN_ASSIGN(Attributes a, get_attributes(Caller{}, ino));
     return fmt::format("{:016x}{:08x}{:016x}{:016x}-1", ino.value, a.generation.value, a.size,
                        static_cast<uint64_t>(a.ctime));
@@ -76,9 +78,10 @@ Status FileSystemImpl::settle_now(Ino ino) {
       MutexLock lock(inode->state);
       if (!inode->is_live) return {};
       if (inode->writers > 0) {
-        return Status(Code::kBusy, fmt::format("inode {} is open for writing: its digests are known after "
-                                               "the last close",
-                                               ino.value));
+        return Status(Code::kBusy,
+                      fmt::format("inode {} is open for writing: its digests are known after "
+                                  "the last close",
+                                  ino.value));
       }
     }
     TARN_TRY(content_->barrier());
@@ -86,7 +89,8 @@ Status FileSystemImpl::settle_now(Ino ino) {
   return {};
 }
 
-Result<std::string> FileSystemImpl::get_xattr(const Caller& caller, Ino ino, std::string_view name) {
+Result<std::string> FileSystemImpl::get_xattr(const Caller& caller, Ino ino,
+                                              std::string_view name) {
   if (name.starts_with(kComputed)) return computed_xattr(ino, name);
   auto txn = store_.begin();
   if (!caller.is_checked_by_kernel) {
@@ -128,12 +132,14 @@ Status FileSystemImpl::set_xattr(const Caller& caller, Ino ino, std::string_view
                   return meta::set_xattr(txn, context(caller), ino, name, value, mode);
                 }
                 if (!caller.is_checked_by_kernel && caller.uid != 0 && caller.uid != row.uid) {
-                  return Status(Code::kNotPermitted, "only the owner may change an access control list");
+                  return Status(Code::kNotPermitted,
+                                "only the owner may change an access control list");
                 }
                 TARN_ASSIGN(Acl acl, decode_acl(value));
                 if (name == kAclDefault) {
                   if (!row.is_directory()) {
-                    return Status(Code::kAccessDenied, "only a directory has a default access control list");
+                    return Status(Code::kAccessDenied,
+                                  "only a directory has a default access control list");
                   }
                   return meta::set_xattr(txn, context(caller), ino, name, value, mode);
                 }
