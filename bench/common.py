@@ -1,8 +1,8 @@
 """What the benchmarks of the mount share: two places on one disk, interleaved pairs, a table.
 
 Ours is a folder on Tarn's mount, theirs a folder beside the root on the same local file system. The
-sides take turns, and every second pair begins with the other side; a figure is the quotient of the
-two medians. Results go to var/bench/NAME.json: figure -> {ours, theirs, ratio, unit, pairs}.
+sides take turns, and every second pair begins with the other side; a figure's ratio is the quotient
+of the two medians. Results: var/bench/NAME.json, figure -> {ours, theirs, ratio, unit, pairs}.
 """
 import argparse
 import contextlib
@@ -29,7 +29,7 @@ def arguments(description):
     parser.add_argument("--quick", action="store_true", help="small sizes and 3 pairs: shows that it works")
     parser.add_argument("--pairs", type=int, help="pairs of every figure (9; quick: 3)")
     parser.add_argument("--on", type=pathlib.Path, default=TOP / "var" / "bench",
-                        help="a folder on the disk to measure (var/bench)")
+                        help="a folder on the disk to measure; results go there too (var/bench)")
     options = parser.parse_args()
     options.pairs = options.pairs or (3 if options.quick else 9)
     return options
@@ -66,8 +66,10 @@ def two_places(folder, name):
 
 
 class Report:
-    def __init__(self, name, pairs):
-        self.name, self.pairs, self.figures = name, pairs, {}
+    def __init__(self, name, options):
+        self.name, self.pairs, self.figures = name, options.pairs, {}
+        # A quick run shows that the benchmark works; its figures never stand where real ones do.
+        self.file = options.on / (f"{name}.quick.json" if options.quick else f"{name}.json")
 
     def pair(self, figure, unit, measure, ours, theirs, before=None, pairs=None):
         """Measures `measure(place)` on both places in turn. `before` runs ahead of each, unmeasured."""
@@ -96,7 +98,6 @@ class Report:
         print(f"{'figure':<36}{'ours':>12}{'theirs':>12}{'ratio':>9}  unit")
 
     def write(self):
-        target = TOP / "var" / "bench" / f"{self.name}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(self.figures, indent=1) + "\n")
-        print(f"written to {target.relative_to(TOP)}")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps(self.figures, indent=1) + "\n")
+        print(f"written to {self.file}")

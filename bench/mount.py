@@ -16,7 +16,7 @@ def main():
     write_bytes = (32 if options.quick else 1024) * MIB
     warm_reads = 20_000 if options.quick else 400_000
     cold_reads = 500 if options.quick else 5_000
-    report = Report("mount", options.pairs)
+    report = Report("mount", options)
     with two_places(options.on, "mount") as (server, ours, theirs):
         report.head("Tarn's mount", "the file system under its root")
         for place in (ours, theirs):

@@ -13,7 +13,7 @@ FILE_BYTES = 1000
 def main():
     options = arguments(__doc__)
     files = 2_000 if options.quick else 60_000
-    report = Report("small", options.pairs)
+    report = Report("small", options)
     with two_places(options.on, "small") as (server, ours, theirs):
         report.head("Tarn's mount", "the file system under its root")
         counters = {"transactions": 0, "rows_written": 0, "wal_bytes": 0}

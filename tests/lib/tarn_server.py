@@ -78,7 +78,7 @@ def descendants(pid):
 
 
 class TarnServer:
-    def __init__(self, folder, *, mount=True, arguments=(), environment=None, init_arguments=()):
+    def __init__(self, folder, *, mount=True, arguments=(), environment=None, ballast="64MiB"):
         self.folder = pathlib.Path(folder)
         self.root = self.folder / "root"
         self.mnt = self.folder / "mnt"
@@ -86,7 +86,7 @@ class TarnServer:
         self.has_mount = mount
         self.arguments = list(arguments)
         self.environment = {**os.environ, **(environment or {})}
-        self.init_arguments = list(init_arguments)
+        self.ballast = ballast
         self.port = None
         self.process = None
         self.ready_line = None
@@ -105,7 +105,7 @@ class TarnServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.mnt.mkdir(exist_ok=True)
         if not (self.root / "superblock").exists():
-            self.command("init", str(self.root), *self.init_arguments)
+            self.command("init", str(self.root), "--ballast", self.ballast)
 
     def start(self, environment=None):
         """`tarn serve`; returns when it has said that it is ready."""

@@ -14,8 +14,9 @@ ROOM_ASSERTIONS_MIN = 15
 
 def tree_files(*patterns):
     """Files of the tree that git tracks or would track."""
-    out = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                          *patterns], cwd=TOP, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
+                          "--exclude-standard", "--", *patterns],
+                         cwd=TOP, check=True, capture_output=True, text=True).stdout
     return [TOP / name for name in out.split("\0") if name and (TOP / name).is_file()]
 
 
@@ -247,6 +248,14 @@ def test_locks_page_lists_every_mutex():
              for name, (rank, file) in sorted(declared.items()) if listed.get(name) != rank]
     wrong += [f"{name} is on the page but nowhere in the code" for name in sorted(set(listed) - set(declared))]
     assert not wrong, "docs/LOCKS.md:\n" + "\n".join(wrong)
+
+
+def test_every_verb_of_run_has_one_line_of_help():
+    text = (TOP / "run").read_text()
+    verbs = set(re.findall(r"^verb_(\w+)\(\)", text, re.MULTILINE))
+    lines = subprocess.run([str(TOP / "run"), "help"], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert sorted(line.split()[1] for line in lines) == sorted(verbs)
+    assert subprocess.run([str(TOP / "run"), "nonsense"], capture_output=True).returncode == 2
 
 
 def test_package_list_gives_reasons():
