@@ -82,6 +82,7 @@ class RangeReader {
         ahead_(other.ahead_),
         done_(other.done_),
         advised_(other.advised_),
+        is_cold_(other.is_cold_),
         buffer_(std::exchange(other.buffer_, nullptr)) {}
   RangeReader& operator=(RangeReader&&) = delete;
   ~RangeReader() {
@@ -92,6 +93,9 @@ class RangeReader {
     std::span<std::byte> chunk(
         buffer_, static_cast<size_t>(std::min<uint64_t>(kChunkBytes, file_.length - done_)));
     if (chunk.empty()) return std::span<const std::byte>();
+    // Once a stream has had to wait, its window moves on also while the disk keeps pace.
+    if (is_cold_) advise_window();
+    if (done_ == 0) ahead_->advise_after(place_);
     if (!read_cached(chunk)) TARN_TRY(read_waiting(chunk));
     done_ += chunk.size();
     return std::span<const std::byte>(chunk);
@@ -105,13 +109,19 @@ class RangeReader {
     return got == static_cast<ssize_t>(chunk.size());
   }
 
+  void advise_window() {
+    if (done_ + kReadAheadBytes / 2 < advised_ || advised_ == file_.length) return;
+    uint64_t from = std::max(advised_, done_);
+    uint64_t length = std::min(kReadAheadBytes, file_.length - from);
+    ReadAhead::advise(file_.fd, file_.offset + from, length);
+    advised_ = from + length;
+  }
+
   Status read_waiting(std::span<std::byte> chunk) {
     ahead_->note_wait();
-    if (done_ + kReadAheadBytes / 2 >= advised_ && advised_ < file_.length) {
-      uint64_t from = std::max(advised_, done_);
-      uint64_t length = std::min(kReadAheadBytes, file_.length - from);
-      ReadAhead::advise(file_.fd, file_.offset + from, length);
-      advised_ = from + length;
+    if (!is_cold_) {
+      is_cold_ = true;
+      advise_window();
     }
     ahead_->advise_after(place_);
     Status status = read_exactly_at(file_.fd, file_.offset + done_, chunk);
@@ -126,6 +136,7 @@ class RangeReader {
   ReadAhead* ahead_;
   uint64_t done_ = 0;
   uint64_t advised_ = 0;
+  bool is_cold_ = false;
   std::byte* buffer_;
 };
 
