@@ -109,6 +109,13 @@ class TarnServer:
 
     def start(self, environment=None):
         """`tarn serve`; returns when it has said that it is ready."""
+        ready = self.start_without_waiting(environment)
+        if not ready.wait(READY_SECONDS) or self.ready_line is None:
+            self.kill_all()
+            raise ServeFailed(f"not ready: {self.tail()}")
+
+    def start_without_waiting(self, environment=None):
+        """`tarn serve`; returns the event that says it is ready, or has ended."""
         assert self.process is None, "already running"
         unmount_lazily(self.mnt)
         self.port = free_port()
@@ -133,9 +140,7 @@ class TarnServer:
             log.close()
 
         threading.Thread(target=read, args=(self.process.stdout,), daemon=True).start()
-        if not ready.wait(READY_SECONDS) or self.ready_line is None:
-            self.kill_all()
-            raise ServeFailed(f"not ready: {self.tail()}")
+        return ready
 
     def stop(self):
         """A clean end (SIGTERM); returns the exit status."""
