@@ -27,6 +27,8 @@ SEED = int(os.environ.get("TARN_SEED", random.SystemRandom().randrange(10**6)))
 PROCESS_DIED = Rules(is_power_cut=False)
 # A round works for this long before it is killed at random, or at the latest.
 WORK_SECONDS = (0.3, 4.0)
+# Rounds whose files stay, to be compared again later.
+EARLIER_KEPT = 5
 REPLY_POINTS = [point for point in kill_points() if point.startswith("fs.") and point.endswith(".after_commit")]
 # Points that only an extraction passes.
 EXTRACT_POINTS = [point for point in kill_points() if point.startswith("fs.extract.")]
@@ -170,6 +172,9 @@ class Rounds:
         assert_sound(self.server, where)
         counts = programs.check(PROCESS_DIED, when)
         self.before.append((where, programs, programs.summaries()))
+        if len(self.before) > EARLIER_KEPT:
+            self.compare_again(*self.before[0])
+            self.before.pop(0)[1].remove()
         for key in ("acknowledged", "durable"):
             self.total[key] += counts[key]
         self.total["rounds"] += 1
@@ -180,16 +185,16 @@ class Rounds:
         if rng.random() < 0.5:
             assert self.server.stop() == 0
 
+    def compare_again(self, where, programs, then):
+        changed = programs.changes(then)
+        assert not changed, f"{where}: changed after it was checked: {changed}"
+
     def finish(self):
         if self.server.process is not None:
             assert self.server.stop() == 0
         self.server.start()
-        for where, programs, then in self.before:
-            now = programs.summaries()
-            for name, files in then.items():
-                changed = [path for path in files if now[name].get(path) != files[path]]
-                changed += [path for path in now[name] if path not in files]
-                assert not changed, f"{where}: {name}: changed after it was checked: {changed[:5]}"
+        for each in self.before:
+            self.compare_again(*each)
         assert_sound(self.server, "at the end")
         assert_no_damage(self.server, "at the end")
         report(f"{self.total['rounds']} rounds, {self.total['kills']} kills, {self.total['acknowledged']} operations "

@@ -11,6 +11,7 @@ check() fails with the seed and the shortest explanation it finds.
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -207,3 +208,15 @@ class Programs:
         """What is there now, to be compared later; databases and their logs move when they are read."""
         return {p.name: history.summary(history.find(self.top(p.name))) for p in self.programs
                 if p.options["kind"] in ("files", "extract")}
+
+    def changes(self, then):
+        """What is no longer as it was when `then` was taken."""
+        now = self.summaries()
+        return [f"{name}/{path}" for name, files in then.items() for path in sorted({*files, *now[name]})
+                if files.get(path) != now[name].get(path)][:history.SHOWN_MAX]
+
+    def remove(self):
+        """Everything the programs made."""
+        for program in self.programs:
+            if program.options["top"] != str(self.mnt):
+                shutil.rmtree(program.options["top"])

@@ -463,7 +463,7 @@ def work_extract(options, record):
             time.sleep(0.2)
             continue
         record.acked()
-        time.sleep(options.get("pause", 0.05))
+        time.sleep(0.1)
 
 
 def work_read(options, record):

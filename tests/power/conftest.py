@@ -7,7 +7,7 @@ from places import (folder_outside, pytest_runtest_makereport, ready_to_start,  
 from tarn_server import TarnServer
 from telling import pytest_terminal_summary  # noqa: F401 (a hook)
 
-DISK_BYTES = 1 << 30
+DISK_BYTES = 2 << 30
 
 
 @pytest.fixture
