@@ -92,13 +92,13 @@ Result<InodeRow> create_unnamed(kv::Transaction& txn, const Context& context,
 
 struct Removed {
   InodeRow inode;  // as after the removal; nlink 0: it now stands in the table of unlinked inodes
-  std::optional<InodeRow>
-      uncovered;  // rmdir: the hidden file of the same name, visible from now on
+  std::optional<InodeRow> uncovered;  // rmdir: a hidden file of that name, visible from now on
 };
 Result<Removed> unlink(kv::Transaction& txn, const Context& context, Ino parent,
                        std::string_view name);
-/// kNotEmpty when it has entries; those that this transaction itself added are not seen, so do not
-/// join a creation in it with its removal. A hidden file of the same name becomes visible.
+/// kNotEmpty when it has entries, as of the transaction's snapshot: what this same transaction
+/// added to the directory or removed from it is not seen. A hidden file of the same name becomes
+/// visible.
 Result<Removed> rmdir(kv::Transaction& txn, const Context& context, Ino parent,
                       std::string_view name);
 /// After an S3 delete has, in this same transaction, removed the entry `removed_key_name` (empty:
@@ -119,10 +119,8 @@ struct RenameOptions {
 };
 struct Renamed {
   InodeRow moved;
-  std::optional<InodeRow>
-      replaced;  // as after the rename (nlink 0 = now unlinked); exchange: the other
-  std::optional<InodeRow>
-      uncovered;  // the hidden file under a directory's old name, visible from now on
+  std::optional<InodeRow> replaced;   // as after it (nlink 0: now unlinked); exchange: the other
+  std::optional<InodeRow> uncovered;  // a hidden file of the old name, visible from now on
 };
 /// kNotEmpty, kInvalidArgument (a directory into itself, or both options), kExists (no_replace; or
 /// exchange of a directory, beside which a hidden file stands, with a file). Two names of one file:
@@ -183,12 +181,6 @@ Result<std::vector<ChangeRecord>> recent_requests(kv::Store& store, uint64_t con
 /// Followers' persisted positions; 0 before the first.
 Result<Stamp> get_cursor(kv::Transaction& txn, std::string_view follower);
 void set_cursor(kv::Transaction& txn, std::string_view follower, Stamp stamp);
-
-/// Folds the pending deltas of a directory's row, or of the counters, into one value, so that reads
-/// of it stay short. Background work: its commit fails with kConflict while others change the row;
-/// theirs never do.
-Status fold_directory(kv::Transaction& txn, Ino dir);
-Status fold_usage(kv::Transaction& txn);
 
 /// Finds and explains inconsistencies of the rows (orphans, wrong counts, entries without inodes,
 /// ...).

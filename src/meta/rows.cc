@@ -377,10 +377,11 @@ std::string encode_change(const ChangeRecord& c) {
   bool has_before = c.parent_before || !c.name_before.empty();
   bool has_after = c.parent_after || !c.name_after.empty();
   bool has_request = c.request.connection != 0 || c.request.unique != 0;
-  uint64_t mask = (c.generation ? kGeneration : 0) | (has_before ? kBefore : 0) |
-                  (has_after ? kAfter : 0) | (c.replaced ? kReplaced : 0) | (c.size ? kSize : 0) |
-                  (c.etag.empty() ? 0 : kEtag) | (has_request ? kRequest : 0) |
-                  (c.node_id ? kNode : 0);
+  auto bit = [](bool is_set, ChangeField field) { return is_set ? field : uint64_t{0}; };
+  uint64_t mask = bit(bool(c.generation), kGeneration) | bit(has_before, kBefore) |
+                  bit(has_after, kAfter) | bit(bool(c.replaced), kReplaced) |
+                  bit(c.size != 0, kSize) | bit(!c.etag.empty(), kEtag) |
+                  bit(has_request, kRequest) | bit(c.node_id != 0, kNode);
   Writer w;
   w.u8(kRowVersion);
   w.u8(static_cast<uint8_t>(c.kind));

@@ -19,7 +19,7 @@ Status check_no_loop(kv::Transaction& txn, Ino dir, Ino below) {
     }
     if (at == kRootIno) return {};
     TARN_ASSIGN(auto row, find_inode(txn, at));
-    // A removed directory: nothing can be added to it, as `admit` will say.
+    // Not under the root: what `below` was when it was found has ended.
     if (!row || !row->parent) return {};
     at = row->parent;
   }
@@ -29,7 +29,9 @@ InodeRow move_to(kv::Transaction& txn, const Context& context, const Found& foun
                  std::string_view name) {
   InodeRow row = found.inode;
   if (row.is_directory()) {
-    DirectoryDelta delta{.changed = context.now, .place = std::pair(parent, std::string(name))};
+    DirectoryDelta delta;
+    delta.changed = context.now;
+    delta.place.emplace(parent, name);
     merge_directory(txn, row.ino, delta);
     apply_delta(row, delta);
     put_entry(txn, parent, name, entry_of(row));
@@ -92,11 +94,11 @@ void move_counts(kv::Transaction& txn, const Context& context, const Names& name
 Result<Renamed> rename_found(kv::Transaction& txn, const Context& context, const Names& names,
                              const Found& source, bool no_replace) {
   bool is_directory = source.inode.is_directory();
+  TARN_TRY(admit(txn, names.target_parent));
   if (is_directory && names.source_parent != names.target_parent) {
     TARN_TRY(take_rename_guard(txn));
     TARN_TRY(check_no_loop(txn, source.inode.ino, names.target_parent));
   }
-  TARN_TRY(admit(txn, names.target_parent));
   TARN_ASSIGN(auto target,
               find_target(txn, names.target_parent, names.target_name, is_directory, no_replace));
   Renamed renamed;

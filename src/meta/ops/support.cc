@@ -140,7 +140,9 @@ Result<InodeRow> remove_directory(kv::Transaction& txn, const Context& context, 
   txn.erase(ino_key(Prefix::kAlive, row.ino));
   if (guarded) txn.erase(guard);
   txn.put_blind(ino_key(Prefix::kUnlinked, row.ino), encode_number(context.node_id));
-  DirectoryDelta delta{.changed = context.now, .is_removed = true};
+  DirectoryDelta delta;
+  delta.changed = context.now;
+  delta.is_removed = true;
   merge_directory(txn, row.ino, delta);
   apply_delta(row, delta);
   return row;
@@ -168,10 +170,12 @@ Result<InodeRow> set_hidden(kv::Transaction& txn, Ino parent, std::string_view n
 }
 
 DirectoryDelta entries_changed(const Context& context, int64_t entries, int64_t subdirectories) {
-  return {.nlink = subdirectories,
-          .entries = entries,
-          .touched = context.now,
-          .is_promoted = context.is_posix};
+  DirectoryDelta delta;
+  delta.nlink = subdirectories;
+  delta.entries = entries;
+  delta.touched = context.now;
+  delta.is_promoted = context.is_posix;
+  return delta;
 }
 
 void merge_directory(kv::Transaction& txn, Ino dir, const DirectoryDelta& delta) {

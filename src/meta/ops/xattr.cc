@@ -33,7 +33,9 @@ Result<InodeRow> note_change(kv::Transaction& txn, const Context& context, Inode
     // The delta conflicts with nobody, but the row must not end unseen: then the attribute would
     // outlive it.
     TARN_TRY(txn.get_tracked(ino_key(Prefix::kUnlinked, row.ino)));
-    DirectoryDelta delta{.changed = context.now, .has_xattrs = has_xattrs};
+    DirectoryDelta delta;
+    delta.changed = context.now;
+    delta.has_xattrs = has_xattrs;
     return change_directory(txn, context, std::move(row), std::move(delta));
   }
   row.ctime = context.now;
