@@ -2,23 +2,33 @@
 #include "meta/ops/support.h"
 
 namespace tarn::meta {
+namespace {
+
+/// A directory that no entry names, unless it is there.
+Status make_top(kv::Transaction& txn, Ino ino, uint32_t permissions, uint32_t uid, uint32_t gid,
+                TimeNs now) {
+  std::string key = ino_key(Prefix::kInode, ino);
+  TARN_ASSIGN(auto present, txn.get_tracked(key));
+  if (present) return {};
+  InodeRow row;
+  row.ino = row.parent = ino;
+  row.mode = S_IFDIR | permissions;
+  row.uid = uid;
+  row.gid = gid;
+  row.nlink = 2;
+  row.atime = row.mtime = row.ctime = row.btime = now;
+  txn.put(key, encode_inode(row));
+  txn.put(ino_key(Prefix::kAlive, ino), mark());
+  merge_usage(txn, 0, 1);
+  return {};
+}
+
+}  // namespace
 
 Status format(kv::Store& store, uint32_t uid, uint32_t gid, TimeNs now) {
   auto body = [&](kv::Transaction& txn) -> Status {
-    std::string key = ino_key(Prefix::kInode, kRootIno);
-    TARN_ASSIGN(auto present, txn.get_tracked(key));
-    if (present) return {};
-    InodeRow root;
-    root.ino = root.parent = kRootIno;
-    root.mode = S_IFDIR | 0755;
-    root.uid = uid;
-    root.gid = gid;
-    root.nlink = 2;
-    root.atime = root.mtime = root.ctime = root.btime = now;
-    txn.put(key, encode_inode(root));
-    txn.put(ino_key(Prefix::kAlive, kRootIno), mark());
-    merge_usage(txn, 0, 1);
-    return {};
+    TARN_TRY(make_top(txn, kRootIno, 0755, uid, gid, now));
+    return make_top(txn, kStagingIno, 0700, 0, 0, now);
   };
   TARN_ASSIGN(kv::Committed committed, kv::transact(store, body));
   return store.sync(committed.stamp);
