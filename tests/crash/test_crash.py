@@ -83,10 +83,10 @@ def test_worker_killed_between_commit_and_reply(server, outside, point):
         # Until the point was passed often enough: the operations are chosen at random.
         programs.start(["files"], pause=0.001)
         assert wait_for_death(server, worker, 60, programs), f"{where}: the point was not reached: {server.tail()}"
-        time.sleep(0.3)
+        server.wait_for_new_worker(worker)
+        time.sleep(1)
         failed = programs.stop()
         assert not failed, f"{where}: programs saw errors: {failed}; {server.tail()}"
-        server.wait_for_new_worker(worker)
         counts = programs.check(PROCESS_DIED, 0, loses_nothing=True)
         assert_sound(server, where)
         report(f"{where}: worker killed before its reply, {counts['acknowledged']} operations, none lost")

@@ -29,12 +29,12 @@ from history import BLOCK, Model, Record, content_of
 
 FILES_MAX = 150
 ENDED_BY_ERROR = 9
-stopping = False
 
 
-def on_term(*_):
-    global stopping
-    stopping = True
+def stopping():
+    """Whether SIGTERM has come. It stays blocked: a signal that is delivered would end a system call
+    that waits for a new worker with EINTR."""
+    return signal.SIGTERM in signal.sigpending()
 
 
 def syncfs(path):
@@ -380,7 +380,7 @@ def work_files(options, record):
     # Own dice for the pauses: the operations depend on the seed alone.
     pauses = random.Random(options["seed"])
     os.umask(0)
-    while not stopping and record.count < options.get("steps", 10**9):
+    while not stopping() and record.count < options.get("steps", 10**9):
         op = chooser.next()
         record.intent(op)
         executor.run(op)
@@ -404,7 +404,7 @@ def work_sqlite(options, record):
     base.execute("commit")
     sync_all(options)
     record.line(ready=1)
-    while not stopping and record.count < options.get("steps", 10**9):
+    while not stopping() and record.count < options.get("steps", 10**9):
         payload = content_of(f"{options['seed']}/{record.count}", rng.randint(10, 9000))
         record.intent({"do": "transaction", "size": len(payload)})
         base.execute("begin immediate")
@@ -443,7 +443,7 @@ def make_archive(seed, number):
 def work_extract(options, record):
     os.mkdir(options["top"])
     executor = Executor(options)
-    while not stopping and record.count < options.get("steps", 10**9):
+    while not stopping() and record.count < options.get("steps", 10**9):
         number = record.count
         name = f"archive{number}.tar" + ("" if number % 2 == 0 else ".gz")
         data = make_archive(options["seed"], number)
@@ -474,7 +474,7 @@ def work_read(options, record):
     with open(os.path.join(options["top"], large), "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     names = list(wanted)
-    while not stopping:
+    while not stopping():
         rng.shuffle(names)
         record.intent({"do": "epoch"})
         for name in names:
@@ -501,7 +501,7 @@ def work_copy(options, record):
     os.mkdir(options["top"])
     record.intent({"do": "copy"})
     with open(os.path.join(options["top"], "large"), "xb", buffering=0) as file:
-        while not stopping:
+        while not stopping():
             data = rng.randbytes(30_000)
             assert file.write(data) == len(data)
             digest.update(data)
@@ -512,7 +512,7 @@ def work_copy(options, record):
 
 def main():
     options = json.loads(sys.argv[1])
-    signal.signal(signal.SIGTERM, on_term)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     record = Record(options["record"])
     work = {"files": work_files, "sqlite": work_sqlite, "extract": work_extract, "read": work_read, "copy": work_copy}
     try:
