@@ -264,12 +264,12 @@ Status Extraction::add_file(const archive::Member& member, archive::Reader& read
     content::Pieces pieces;
     uint64_t at = 0;
     auto hole_until = [&](uint64_t end) {
-      if (end > at) pieces.pieces.push_back({BlobId{}, 0, end - at});
+      if (end > at) pieces.pieces.push_back({BlobId{}, false, 0, end - at});
       at = end;
     };
     for (const archive::Extent& e : member.extents) {
       hole_until(e.logical_offset);
-      if (e.length > 0) pieces.pieces.push_back({*plain_blob_, e.archive_offset, e.length});
+      if (e.length > 0) pieces.pieces.push_back({*plain_blob_, false, e.archive_offset, e.length});
       at += e.length;
     }
     hole_until(member.size);

@@ -128,6 +128,7 @@ class FileSystemImpl final : public FileSystem {
   /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
+  bool has_handles(Ino ino);
   Result<Opened> reopened(Fh fh);
   Result<Created> create_file(const Caller& caller, Ino parent,
                               std::optional<std::string_view> name, uint32_t mode, int flags);

@@ -30,6 +30,13 @@ content::FileRef FileSystemImpl::live_file(Ino ino) {
   return inode->is_live ? inode->file : nullptr;
 }
 
+bool FileSystemImpl::has_handles(Ino ino) {
+  OpenInodes::Pin inode = open_inodes_.find(ino);
+  if (!inode) return false;
+  MutexLock lock(inode->state);
+  return inode->handles > 0;
+}
+
 Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
   content::TicketRef ticket;
   bool is_live = false, has_handles = false, has_direct = false;
