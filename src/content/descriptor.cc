@@ -76,7 +76,10 @@ Descriptor decode_pieces(Reader& in) {
   Pieces v;
   uint64_t count = in.varint();
   // A piece takes at least 4 bytes, so a count beyond that is damage and must not become memory.
-  if (count > in.rest().size() / 4) count = 0;
+  if (count > in.rest().size() / 4) {
+    in.raw(UINT64_MAX);
+    return v;
+  }
   v.pieces.reserve(count);
   for (uint64_t i = 0; i < count && in.is_ok(); ++i) {
     Piece piece;
