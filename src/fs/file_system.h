@@ -81,6 +81,7 @@ class FileSystemImpl final : public FileSystem {
 
   Status sync() override;
   OpenCounts open_counts() override;
+  std::vector<int32_t> attachments() override;
   content::Content& content() override { return *content_; }
   kv::Store& store() override { return store_; }
 

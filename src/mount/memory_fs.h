@@ -424,6 +424,7 @@ class MemoryFs final : public fs::FileSystem {
   }
   Status sync() override { return Status::ok(); }
   OpenCounts open_counts() override { return {}; }
+  std::vector<int32_t> attachments() override { return {}; }
   content::Content& content() override {
     CHECK(false, "the test file system has no content");
     std::abort();

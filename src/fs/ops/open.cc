@@ -110,6 +110,8 @@ Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncat
   }
   drop_cached(inode.ino);
   if (truncate) TARN_TRY(plan.file->truncate(0));
+  // Pieces show through to the old bytes: only the row can tell a new process which.
+  if (plan.kind == content::WritePlan::Kind::kPieces) return commit_deferred(inode);
   return {};
 }
 
