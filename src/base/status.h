@@ -111,9 +111,9 @@ class [[nodiscard]] Result {
 
 /// Returns the status of `expr` from the enclosing function when it is not Ok.
 #define TARN_TRY(expr) TARN_TRY_INNER(TARN_CONCAT(tarn_status_, __LINE__), expr)
-#define TARN_TRY_INNER(tmp, expr)                                               \
-  do {                                                                          \
-    if (auto tmp = (expr); !tmp.is_ok()) return ::tarn::detail::as_status(tmp); \
+#define TARN_TRY_INNER(tmp, expr)                                                 \
+  do {                                                                            \
+    if (auto&& tmp = (expr); !tmp.is_ok()) return ::tarn::detail::as_status(tmp); \
   } while (false)
 
 /// TARN_ASSIGN(auto x, f()): x is f()'s value, or its status is returned from the enclosing
