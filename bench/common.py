@@ -18,7 +18,7 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
-from disks import drop_caches  # noqa: E402
+from disks import LoopDisk, drop_caches  # noqa: E402
 from tarn_server import TarnServer, why_no_mount  # noqa: E402
 
 IO_BENCH = TOP / "build" / "release" / "bench" / "io_bench"
@@ -30,6 +30,7 @@ def arguments(description):
     parser.add_argument("--pairs", type=int, help="pairs of every figure (9; quick: 3)")
     parser.add_argument("--on", type=pathlib.Path, default=TOP / "var" / "bench",
                         help="a folder on the disk to measure; results go there too (var/bench)")
+    parser.add_argument("--raw", action="store_true", help="small: on that disk itself, not on an image on it")
     options = parser.parse_args()
     options.pairs = options.pairs or (3 if options.quick else 9)
     return options
@@ -50,16 +51,20 @@ def io_bench(operation, path, *numbers):
 
 
 @contextlib.contextmanager
-def two_places(folder, name):
-    """(server, ours, theirs): a new root with a mount, and a plain folder beside it."""
+def two_places(folder, name, image_bytes=0):
+    """(server, ours, theirs): a new root with a mount, and a plain folder beside it on the same file
+    system. With `image_bytes` that is a new ext4 in an image of this size, on a loop device."""
     if why_no_mount():
         raise SystemExit(f"bench {name}: {why_no_mount()}")
     base = folder / f"{name}.run"
     shutil.rmtree(base, ignore_errors=True)
-    theirs = base / "local"
-    theirs.mkdir(parents=True)
+    base.mkdir(parents=True)
     try:
-        with TarnServer(base / "tarn") as server:
+        with contextlib.ExitStack() as stack:
+            disk = stack.enter_context(LoopDisk(base, image_bytes)).path if image_bytes else base
+            theirs = disk / "local"
+            theirs.mkdir()
+            server = stack.enter_context(TarnServer(disk / "tarn"))
             yield server, server.mnt, theirs
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -54,6 +54,31 @@ def environment_python(suite):
     return python
 
 
+def sweep():
+    """Takes away what a suite that was cut short left: servers on roots under var/test, mounts, loops."""
+    scratch = str(TOP / "var" / "test")
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[0].endswith("/tarn") and any(word.startswith(scratch) for word in words[1:]):
+                print(f"left over: {' '.join(words)}", flush=True)
+                os.kill(int(entry.name), 9)
+    mounts = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    for mount in reversed([line.split()[4] for line in mounts]):
+        if mount.startswith(scratch):
+            subprocess.run(["umount", "-l", mount], check=False)
+    if shutil.which("losetup"):
+        listed = subprocess.run(["losetup", "--noheadings", "-O", "NAME,BACK-FILE"], capture_output=True, text=True)
+        for line in listed.stdout.splitlines():
+            device, _, image = line.partition(" ")
+            if image.strip().startswith(scratch):
+                subprocess.run(["losetup", "-d", device], check=False)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
 def counts_of_junit(file):
     """(passed, failed, skipped) of a JUnit file, or None where there is none to read."""
     try:
@@ -156,6 +181,7 @@ def main():
         started = time.monotonic()
         counts = run_unit(env, limit) if suite == "unit" else run_pytest(suite, env, limit, extra)
         rows.append((suite, time.monotonic() - started, *counts))
+        sweep()
     print(f"\n{'suite':<12}{'seconds':>9}{'passed':>9}{'failed':>9}{'skipped':>9}")
     for suite, seconds, *counts in rows:
         print(f"{suite:<12}{seconds:>9.1f}" + "".join(f"{n:>9}" for n in counts))

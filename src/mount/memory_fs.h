@@ -90,7 +90,6 @@ class MemoryFs final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     Ino ino = next();
     Node node = make(S_IFREG | 0644, ino);
-    node.attributes.is_settled = false;
     node.backing = std::move(backing);
     nodes_[ino] = std::move(node);
     nodes_[kRootIno].entries[name] = ino;
@@ -106,6 +105,15 @@ class MemoryFs final : public fs::FileSystem {
     nodes_[ino] = std::move(node);
     nodes_[kRootIno].entries[name] = ino;
     return ino;
+  }
+  /// No writer is left; the kernel may believe attributes again.
+  void settle(const std::string& name) {
+    std::lock_guard lock(mutex_);
+    nodes_[nodes_[kRootIno].entries[name]].attributes.is_settled = true;
+  }
+  void drop_backings() {
+    std::lock_guard lock(mutex_);
+    for (auto& [ino, node] : nodes_) node.backing.reset();
   }
   void replace_behind(Ino ino, const std::string& bytes) {
     std::lock_guard lock(mutex_);
@@ -263,6 +271,7 @@ class MemoryFs final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     ++calls_["open"];
     Node& node = nodes_[ino];
+    if (node.backing && (flags & O_ACCMODE) != O_RDONLY) node.attributes.is_settled = false;
     if ((flags & O_TRUNC) != 0 && !node.backing) {
       node.bytes.clear();
       node.attributes.size = 0;

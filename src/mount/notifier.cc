@@ -31,8 +31,12 @@ Notifier::Notifier(Channel& channel, uint64_t connection)
 }
 
 Notifier::~Notifier() {
+  stop();
+}
+
+void Notifier::stop() {
   queue_.close();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Notifier::invalidate_entry(Ino parent, const std::string& name, const meta::Request& origin) {

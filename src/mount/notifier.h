@@ -24,6 +24,9 @@ class Notifier final : public fs::Invalidator {
   Notifier(Channel& channel, uint64_t connection);
   ~Notifier() override;
 
+  /// Sends what was asked for, then nothing any more: later calls return at once.
+  void stop();
+
   /// Names below `parent`, absent ones included; the attributes of `parent` become stale too.
   void invalidate_entry(Ino parent, const std::string& name, const meta::Request& origin) override;
   /// Attributes and cached pages of `ino`.

@@ -92,9 +92,11 @@ void Session::stop() {
   }
   threads_.clear();
   dispatcher_->drain();
-  if (notifier_ == nullptr) return;
+  if (file_system_ == nullptr) return;
   file_system_->set_invalidator(nullptr);
-  notifier_.reset();
+  file_system_ = nullptr;
+  // It stays until the session ends: the file system's own threads may be calling it now.
+  notifier_->stop();
 }
 
 Session::Report Session::report() const {

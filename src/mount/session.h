@@ -4,7 +4,8 @@
 // start(fs) registers the invalidator and starts one thread a queue (after a take-over it then has
 // the kernel send again what the dead worker left unanswered); stop() lets requests in hand and in
 // the pool end, and joins. The mount itself belongs to the keeper. When the connection ends
-// by itself (unmounted) `ended_fd` becomes readable. Thread-safe; start and stop once each.
+// by itself (unmounted) `ended_fd` becomes readable. The session outlives the file system, which
+// holds its Attacher. Thread-safe; start and stop once each.
 #pragma once
 
 #include <memory>

@@ -78,12 +78,14 @@ def descendants(pid):
 
 
 class TarnServer:
-    def __init__(self, folder, *, mount=True, arguments=(), environment=None, ballast="64MiB"):
+    def __init__(self, folder, *, mount=True, listen=False, arguments=(), environment=None,
+                 ballast="64MiB"):
         self.folder = pathlib.Path(folder)
         self.root = self.folder / "root"
         self.mnt = self.folder / "mnt"
         self.log = self.folder / "serve.log"
         self.has_mount = mount
+        self.has_listener = listen
         self.arguments = list(arguments)
         self.environment = {**os.environ, **(environment or {})}
         self.ballast = ballast
@@ -111,8 +113,10 @@ class TarnServer:
         """`tarn serve`; returns when it has said that it is ready."""
         assert self.process is None, "already running"
         unmount_lazily(self.mnt)
-        self.port = free_port()
-        command = [str(TARN), "serve", str(self.root), "--listen", f"127.0.0.1:{self.port}"]
+        command = [str(TARN), "serve", str(self.root)]
+        if self.has_listener:
+            self.port = free_port()
+            command += ["--listen", f"127.0.0.1:{self.port}"]
         if self.has_mount:
             command += ["--mount", str(self.mnt)]
         log = open(self.log, "ab")

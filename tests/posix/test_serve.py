@@ -128,7 +128,7 @@ def serve(*arguments):
 
 def test_root_that_another_holds(own, outside):
     (outside / "m2").mkdir()
-    run = serve(own.root, "--mount", outside / "m2", "--listen", "127.0.0.1:0")
+    run = serve(own.root, "--mount", outside / "m2")
     assert run.returncode == 1
     assert str(own.process.pid) in run.stderr or str(own.worker_pid()) in run.stderr, run.stderr
 
@@ -137,7 +137,7 @@ def test_root_that_is_not_tarns(outside):
     (outside / "root").mkdir()
     (outside / "root" / "something").write_text("else")
     (outside / "mnt").mkdir()
-    run = serve(outside / "root", "--mount", outside / "mnt", "--listen", "127.0.0.1:0")
+    run = serve(outside / "root", "--mount", outside / "mnt")
     assert run.returncode != 0 and "root" in run.stderr, run.stderr
     init = subprocess.run([str(TARN), "init", str(outside / "root")], capture_output=True, text=True)
     assert init.returncode == 1 and "something" in init.stderr, init.stderr
