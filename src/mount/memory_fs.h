@@ -17,6 +17,7 @@
 #include <mutex>
 
 #include "base/file.h"
+#include "base/mutex.h"
 #include "fs/fs.h"
 
 namespace tarn::mount {
@@ -493,7 +494,7 @@ class MemoryFs final : public fs::FileSystem {
     return found->second;
   }
 
-  std::mutex mutex_;
+  Mutex mutex_{"mount.memory_fs", 990};
   std::map<Ino, Node> nodes_;
   std::map<Fh, Ino> handles_;
   std::map<std::string, uint64_t> calls_;
