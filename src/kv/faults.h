@@ -1,7 +1,8 @@
-// Fault injection for the key-value store: wraps any engine and makes chosen commits, reads or syncs fail.
+// Fault injection for the key-value store: wraps any engine and makes chosen commits, reads or
+// syncs fail.
 //
-// Tests arm one fault at a time; it fires on the n-th matching call from now (1 is the next) and disarms
-// itself, unless `is_sticky`. Thread-safe.
+// Tests arm one fault at a time; it fires on the n-th matching call from now (1 is the next) and
+// disarms itself, unless `is_sticky`. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -12,13 +13,13 @@ namespace tarn::kv {
 
 enum class Fault {
   kNone,
-  kConflict,            // commit answers kConflict, nothing applied
-  kUnknownApplied,      // commit applies, then answers kUnknownOutcome
-  kUnknownNotApplied,   // commit answers kUnknownOutcome, nothing applied
-  kDiskErrorOnCommit,   // kIo, nothing applied
-  kNoSpaceOnCommit,     // kNoSpace, nothing applied
-  kDiskErrorOnRead,     // get, get_tracked, get_linked, scan answer kIo
-  kDiskErrorOnSync,     // sync answers kIo
+  kConflict,           // commit answers kConflict, nothing applied
+  kUnknownApplied,     // commit applies, then answers kUnknownOutcome
+  kUnknownNotApplied,  // commit answers kUnknownOutcome, nothing applied
+  kDiskErrorOnCommit,  // kIo, nothing applied
+  kNoSpaceOnCommit,    // kNoSpace, nothing applied
+  kDiskErrorOnRead,    // get, get_tracked, get_linked, scan answer kIo
+  kDiskErrorOnSync,    // sync answers kIo
 };
 
 class FaultStore : public Store {

@@ -1,8 +1,8 @@
 // The ordered, transactional key-value store under all metadata; one contract, several engines.
 //
-// Use it through `transact`, which retries conflicts. Keys and values are byte strings; keys order as unsigned
-// bytes; an empty value cannot be stored (engines may use it for "absent"). Isolation is by point, chosen
-// read by read and write by write (DESIGN: isolation):
+// Use it through `transact`, which retries conflicts. Keys and values are byte strings; keys order
+// as unsigned bytes; an empty value cannot be stored (engines may use it for "absent"). Isolation
+// is by point, chosen read by read and write by write (DESIGN: isolation):
 //
 //   get          reads the transaction's snapshot (plus its own writes); takes no part in conflicts
 //   get_tracked  the same, and the commit fails with kConflict if anyone wrote the key, absent keys
@@ -12,14 +12,15 @@
 //   scan         reads the snapshot without this transaction's own writes; tracks nothing
 //
 // A merge hands `operand` to the store's MergeFunction when the row is read; merges of concurrent
-// transactions all count, in commit order. `append_log` adds a record to the change log under the stamp that
-// the commit gets; stamps grow in the order in which commits become visible.
+// transactions all count, in commit order. `append_log` adds a record to the change log under the
+// stamp that the commit gets; stamps grow in the order in which commits become visible.
 //
-// commit makes visible; sync(stamp) makes durable everything up to that stamp, as a group commit outside
-// every lock. On engines with a remote server (PostgreSQL) both happen in commit and sync returns at once.
+// commit makes visible; sync(stamp) makes durable everything up to that stamp, as a group commit
+// outside every lock. On engines with a remote server (PostgreSQL) both happen in commit and sync
+// returns at once.
 //
-// Errors of commit: kConflict (nothing applied: run again), kUnknownOutcome (look before trying again),
-// kNoSpace, kIo. Thread rules: a Store is thread-safe; a Transaction belongs to one thread.
+// Errors of commit: kConflict (nothing applied: run again), kUnknownOutcome (look before trying
+// again), kNoSpace, kIo. Thread rules: a Store is thread-safe; a Transaction belongs to one thread.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +36,14 @@
 
 namespace tarn::kv {
 
-/// Folds merge operands into a row. `existing` is absent when there is no row; a result of nullopt means that
-/// the row stays absent. Must be deterministic and must accept operands in commit order.
+/// Folds merge operands into a row. `existing` is absent when there is no row; a result of nullopt
+/// means that the row stays absent. Must be deterministic and must accept operands in commit order.
 using MergeFunction = std::function<std::optional<std::string>(
     std::string_view key, std::optional<std::string_view> existing,
     const std::vector<std::string_view>& operands)>;
 
-/// Where in a row's value the id of the linked row stands: 8 bytes, big-endian, at `offset`. The linked row's
-/// key is `prefix` followed by those 8 bytes.
+/// Where in a row's value the id of the linked row stands: 8 bytes, big-endian, at `offset`. The
+/// linked row's key is `prefix` followed by those 8 bytes.
 struct Link {
   size_t offset = 0;
   std::string_view prefix;
@@ -61,7 +62,8 @@ struct Range {
   static Range prefix(std::string_view prefix);
 };
 
-/// Called for each row of a scan, in key order; false stops the scan. The views live until it returns.
+/// Called for each row of a scan, in key order; false stops the scan. The views live until it
+/// returns.
 using Visitor = std::function<bool(std::string_view key, std::string_view value)>;
 
 struct LogEntry {
@@ -86,17 +88,18 @@ class Transaction {
   virtual void merge(std::string_view key, std::string_view operand) = 0;
   virtual void append_log(std::string_view record) = 0;
 
-  /// Ends the transaction. The stamp of a commit that wrote nothing is that of the last commit seen.
+  /// Ends the transaction. The stamp of a commit that wrote nothing is that of the last commit
+  /// seen.
   virtual Result<Stamp> commit() = 0;
 };
 
 struct Statistics {
-  uint64_t transactions = 0;      // commits that wrote something
+  uint64_t transactions = 0;  // commits that wrote something
   uint64_t conflicts = 0;
-  uint64_t rows_written = 0;      // puts, erases, merges, log records
-  uint64_t wal_bytes = 0;         // bytes handed to the write-ahead log
+  uint64_t rows_written = 0;  // puts, erases, merges, log records
+  uint64_t wal_bytes = 0;     // bytes handed to the write-ahead log
   uint64_t syncs = 0;
-  uint64_t reads = 0;             // round trips of get, get_tracked, get_linked, scan
+  uint64_t reads = 0;  // round trips of get, get_tracked, get_linked, scan
 };
 
 class Store {
@@ -117,7 +120,8 @@ class Store {
   virtual Statistics statistics() = 0;
   /// "memory", "rocksdb", ...
   virtual std::string_view engine() const = 0;
-  /// Frees what the engine can free without losing a row (flush, drop caches); for tests and doctor.
+  /// Frees what the engine can free without losing a row (flush, drop caches); for tests and
+  /// doctor.
   virtual Status settle() { return {}; }
 };
 
@@ -125,7 +129,7 @@ class Store {
 std::unique_ptr<Store> open_memory(MergeFunction merge);
 
 struct RocksOptions {
-  std::string path;               // directory, made if missing
+  std::string path;  // directory, made if missing
   uint64_t cache_bytes = 64 << 20;
   uint64_t memtable_bytes = 16 << 20;
 };
@@ -133,8 +137,9 @@ struct RocksOptions {
 Result<std::unique_ptr<Store>> open_rocks(RocksOptions options, MergeFunction merge);
 
 /// Runs `body` in a transaction and commits, again on kConflict with jittered back-off for at most
-/// limits::kTransactionRetryNs (then kAgain). `body` may run several times and must have no effect outside the
-/// transaction. A body that fails is not committed and its status is returned. `kUnknownOutcome` is returned.
+/// limits::kTransactionRetryNs (then kAgain). `body` may run several times and must have no effect
+/// outside the transaction. A body that fails is not committed and its status is returned.
+/// `kUnknownOutcome` is returned.
 struct Committed {
   Stamp stamp;
 };
