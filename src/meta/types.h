@@ -1,7 +1,7 @@
 // What metadata rows hold: the types of inodes, directory entries, log records and changes to them.
 //
-// The encoding is in meta/rows.h and docs/FORMAT.md. `content` bytes are opaque here: the room `content`
-// encodes where a file's bytes are. Plain values, no sharing.
+// The encoding is in meta/rows.h and docs/FORMAT.md. `content` bytes are opaque here: the room
+// `content` encodes where a file's bytes are. Plain values, no sharing.
 #pragma once
 
 #include <sys/stat.h>
@@ -17,16 +17,16 @@
 
 namespace tarn::meta {
 
-/// State of an inode's current generation (DESIGN section 4): open = a writer may exist, ask the file;
-/// closed = size known, data perhaps not on disk; settled = data synced, digests valid.
+/// State of an inode's current generation (DESIGN section 4): open = a writer may exist, ask the
+/// file; closed = size known, data perhaps not on disk; settled = data synced, digests valid.
 enum class ContentState : uint8_t { kOpen = 1, kClosed = 2, kSettled = 3 };
 
-/// How a directory came to be: by POSIX (listed as `d/` only while empty), by a deeper S3 key (never listed),
-/// by PUT of `d/` (always listed).
+/// How a directory came to be: by POSIX (listed as `d/` only while empty), by a deeper S3 key
+/// (never listed), by PUT of `d/` (always listed).
 enum class Origin : uint8_t { kPosix = 1, kImplied = 2, kExplicit = 3 };
 
-/// Size and times of a backing file when writing was granted or Tarn last changed it; an unchanged ctime at
-/// the last close means that nothing was written. Nanoseconds and bytes.
+/// Size and times of a backing file when writing was granted or Tarn last changed it; an unchanged
+/// ctime at the last close means that nothing was written. Nanoseconds and bytes.
 struct GrantStamp {
   uint64_t size = 0;
   TimeNs mtime = 0;
@@ -52,14 +52,16 @@ struct InodeRow {
   uint64_t blocks = 0;  // 512-byte units
   TimeNs atime = 0, mtime = 0, ctime = 0, btime = 0;
 
-  // Where it hangs: a directory's parent always; a file's while it has exactly one link and was never
-  // hard-linked (is_linked false), else none. A file's attributes are then copied to that entry row.
+  // Where it hangs: a directory's parent always; a file's while it has exactly one link and was
+  // never hard-linked (is_linked false), else none. A file's attributes are then copied to that
+  // entry row.
   Ino parent;
   std::string name;
-  bool is_linked = false;    // has or had several hard links: entries are read through this row
-  bool is_hidden = false;    // file hidden from the mount by a directory of the same name (S3 only)
+  bool is_linked = false;  // has or had several hard links: entries are read through this row
+  bool is_hidden = false;  // file hidden from the mount by a directory of the same name (S3 only)
   bool is_sealed = false;
   bool is_s3_written = false;  // last written by S3
+  bool has_xattrs = false;  // false: it never had an extended attribute, so none need be looked for
   Origin origin = Origin::kPosix;
 
   Generation generation;
@@ -78,15 +80,16 @@ struct InodeRow {
   bool operator==(const InodeRow&) const = default;
 };
 
-/// One directory entry. For an entry whose inode is a directory or is_linked, `attributes` is absent in the
-/// row and must be read from the inode (read_directory does it).
+/// One directory entry. For an entry whose inode is a directory or is_linked, `attributes` is
+/// absent in the row and must be read from the inode (read_directory does it).
 struct DirectoryEntry {
   std::string name;  // without the trailing '/' of sub-directories
   Ino ino;
   uint32_t type_mode = 0;  // S_IFMT bits
   bool is_linked = false;
   bool is_hidden = false;
-  std::optional<InodeRow> attributes;  // content, xattrs and digests left empty; etag and state filled
+  std::optional<InodeRow>
+      attributes;  // content, xattrs and digests left empty; etag and state filled
 };
 
 /// A request of the kernel's, so that a RESENT one is recognised. All zero for other callers.
@@ -103,7 +106,15 @@ struct Context {
   TimeNs now = 0;
   Request request;
   uint64_t node_id = 0;
+  /// False for S3's operations: they see hidden files, and leave an implied directory implied.
+  /// True: hidden files do not exist, and a directory that is changed becomes one of POSIX.
+  bool is_posix = true;
 };
+
+/// What a new name does when the sibling key has an entry (`a` beside `a/`): refuse with kExists,
+/// or, for S3, leave the directory to be seen and the file hidden. Hiding needs a file that S3
+/// wrote last; that it has no open handle is the caller's to know.
+enum class Twin : uint8_t { kRefuse, kHide };
 
 enum class ChangeKind : uint8_t {
   kCreate = 1,  // any new inode: file, directory, symlink, node
@@ -141,6 +152,8 @@ struct AttributeChange {
   std::optional<uint32_t> uid, gid;
   std::optional<uint64_t> size, blocks;
   std::optional<TimeNs> atime, mtime, ctime, btime;
+  std::optional<bool> is_sealed;
+  std::optional<Origin> origin;  // directories only
 };
 
 /// A change of an inode's bytes; absent members stay.
