@@ -169,6 +169,8 @@ class Checker {
     }
   }
 
+  static bool is_top(Ino ino) { return ino == kRootIno || ino == kStagingIno; }
+
   void judge_file(const Seen& s) {
     Ino ino = s.row.ino;
     if (s.names != s.row.nlink) {
@@ -220,6 +222,7 @@ class Checker {
   Status judge_usage() {
     Usage counted;
     for (const auto& [ino, seen] : inodes_) {
+      if (ino == kStagingIno) continue;
       counted.bytes += static_cast<int64_t>(counted_bytes(seen.row));
       ++counted.inodes;
     }

@@ -17,7 +17,7 @@
 
 namespace tarn::meta {
 
-/// Parent of trees under construction; no path leads to it.
+/// Parent of trees under construction (room fs); no path leads to it, and it is never listed.
 inline constexpr Ino kStagingIno{2};
 
 /// State of an inode's current generation (DESIGN section 4): open = a writer may exist, ask the
