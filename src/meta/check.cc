@@ -183,9 +183,6 @@ class Checker {
     }
   }
 
-  /// A directory without a name: the root and that of trees under construction.
-  static bool is_top(Ino ino) { return ino == kRootIno || ino == kStagingIno; }
-
   void judge_directory(Seen& s) {
     Ino ino = s.row.ino;
     bool is_removed = s.row.nlink == 0;

@@ -2,28 +2,6 @@
 #include "meta/ops/support.h"
 
 namespace tarn::meta {
-namespace {
-
-/// A directory that no entry names, unless it is there.
-Status make_top(kv::Transaction& txn, Ino ino, uint32_t permissions, uint32_t uid, uint32_t gid,
-                TimeNs now) {
-  std::string key = ino_key(Prefix::kInode, ino);
-  TARN_ASSIGN(auto present, txn.get_tracked(key));
-  if (present) return {};
-  InodeRow row;
-  row.ino = row.parent = ino;
-  row.mode = S_IFDIR | permissions;
-  row.uid = uid;
-  row.gid = gid;
-  row.nlink = 2;
-  row.atime = row.mtime = row.ctime = row.btime = now;
-  txn.put(key, encode_inode(row));
-  txn.put(ino_key(Prefix::kAlive, ino), mark());
-  merge_usage(txn, 0, 1);
-  return {};
-}
-
-}  // namespace
 
 Status format(kv::Store& store, uint32_t uid, uint32_t gid, TimeNs now) {
   auto body = [&](kv::Transaction& txn) -> Status {

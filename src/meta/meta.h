@@ -23,8 +23,7 @@ namespace tarn::meta {
 /// counters.
 kv::MergeFunction merge_function();
 
-/// Makes the root directory (kRootIno, 0755, the given owner) when the store is empty, and the
-/// directory of trees under construction (kStagingIno, 0700, owner 0) when it is missing.
+/// Makes the root directory (kRootIno, 0755, the given owner) when the store is empty.
 Status format(kv::Store& store, uint32_t uid, uint32_t gid, TimeNs now);
 
 /// Hands out inode, blob and handle-sequence numbers in blocks that are durable before use.

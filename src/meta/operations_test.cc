@@ -492,12 +492,12 @@ TYPED_TEST(OperationsTest, SetContentAndTheUnsettledTable) {
   EXPECT_EQ(set(dir, settle).code(), Code::kIsDirectory);
   auto usage_now = this->commit([&](auto& txn) { return usage(txn); }).value();
   EXPECT_EQ(usage_now.bytes, 1000);
-  EXPECT_EQ(usage_now.inodes, 4);
+  EXPECT_EQ(usage_now.inodes, 3);
   this->remove_file(kRootIno, "f").value();
   this->end(file).value();
   usage_now = this->commit([&](auto& txn) { return usage(txn); }).value();
   EXPECT_EQ(usage_now.bytes, 0);
-  EXPECT_EQ(usage_now.inodes, 3);
+  EXPECT_EQ(usage_now.inodes, 2);
   EXPECT_EQ(this->findings(), "");
 }
 
