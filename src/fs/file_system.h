@@ -138,7 +138,12 @@ class FileSystemImpl final : public FileSystem {
   Status settle_now(Ino ino);
   Result<content::FileRef> file_of(Fh fh);
   void maintain();
-  void maintain_once();
+  enum class Pace : uint8_t { kSkipBusy, kWait };
+  /// Open files that replace older bytes, and were written, become their rows' content; closed ones
+  /// that nobody handed over are. kSkipBusy leaves out what is being opened or closed right now.
+  Status commit_open_files(Pace pace);
+  /// Everything acknowledged before becomes durable. The caller holds no lock of an inode.
+  Status barrier();
   void stop_background();
   Status adopt_handles();
   Status adopt_slot(Slot& slot);
