@@ -161,7 +161,7 @@ class Rounds:
         has_fired = wait_for_death(self.server, worker, seconds, programs)
         assert point or not has_fired, f"{where}: the worker died by itself: {self.server.tail()}"
         when = time.monotonic()
-        self.server.kill_all()
+        self.server.kill_all(detach=False)
         programs.wait_for_end()
         if point:
             self.fired[point] = self.fired.get(point, False) or has_fired

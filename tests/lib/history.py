@@ -5,6 +5,8 @@ asks for it, and again once the call has returned. The record lies on a disk tha
 `load` reads it back as a History. `problems` compares a directory with it:
 
   durable  operations from the start of the history that must be there in full
+  synced   the same, of those by which somebody asked: what was written to files that were still open
+           then; a barrier that nobody asked for covers names and closed files only
   acked    operations that returned; at most one more was asked for and may be there, or a part of it
 
 The names must be those of one moment not before `durable` (a prefix of the history), except that a
@@ -408,13 +410,15 @@ def may_be_missing(node, durable, moment):
             and not any(step < moment for step in node.anchors))
 
 
-def content_first(node, durable, moment, rules):
+def content_first(node, durable, moment, rules, open_since):
     """The operation up to which the bytes of this file are exact."""
     own = [v.step + 1 for v in node.versions if v.is_synced]
     if node.exact >= 0:
         own.append(node.exact + 1)
     anchors = [step for step in node.anchors if step < moment] if rules.replace_is_whole else []
     names = durable if rules.sync_covers_all or not rules.is_power_cut else 0
+    if rules.is_power_cut and node in open_since:
+        names = min(names, open_since[node])
     return max([names, *own, *anchors])
 
 
@@ -440,14 +444,14 @@ def name_problems(found, names, durable, moment):
     return out
 
 
-def file_problems(found, names, durable, moment, pending, rules):
+def file_problems(found, names, durable, moment, pending, rules, open_since):
     out = []
     for path, node in names.items():
         if path not in found:
             continue
         there = found[path]
         if node.kind == "file":
-            first = content_first(node, durable, moment, rules)
+            first = content_first(node, durable, moment, rules, open_since)
             what = content_problem(node, there, first, pending, rules.is_power_cut, rules.replace_is_whole)
             if what:
                 out.append((path, what))
@@ -467,7 +471,7 @@ def file_problems(found, names, durable, moment, pending, rules):
     return out
 
 
-def problems(top, steps, durable, rules, found=None):
+def problems(top, steps, durable, rules, found=None, synced=None):
     """What is wrong with directory `top` after these steps; [] when nothing is.
 
     Looks for the moment of the history that explains what is there; where none does, it tells the
@@ -477,9 +481,13 @@ def problems(top, steps, durable, rules, found=None):
     pending = len(steps) - 1 if steps and steps[-1].acked is None else None
     model = Model(durable, pending, open_is_synced=rules.sync_covers_all)
     moments = []
+    synced = durable if synced is None else synced
+    open_since = {}
     for number, step in enumerate(steps):
         if number >= durable:
             moments.append((number, dict(model.names)))
+        if number >= synced and number < durable:
+            open_since.update((node, synced) for node, _ in model.handles.values())
         model.apply(step.op, number)
     moments.append((len(steps), dict(model.names)))
     # A file that was synced by itself is there, and with it every name made before its own.
@@ -489,7 +497,7 @@ def problems(top, steps, durable, rules, found=None):
     for moment, names in reversed(moments):
         wrong = name_problems(found, names, durable, moment)
         if not wrong:
-            wrong = file_problems(found, names, durable, moment, pending, rules)
+            wrong = file_problems(found, names, durable, moment, pending, rules, open_since)
             if not wrong:
                 return []
             wrong_rank = (0, len(wrong))

@@ -95,8 +95,9 @@ class Programs:
 
     # --- what must be there
 
-    def durable_time(self, rules, when):
-        """Everything acknowledged before this moment was promised to survive a crash at `when`."""
+    def durable_times(self, rules, when):
+        """Everything acknowledged before these moments was promised to survive a crash at `when`: of
+        what nobody asked for, and of what somebody did."""
         asked, longest = 0.0, 0.0
         for program in self.programs:
             if program.options["kind"] != "files":
@@ -106,12 +107,13 @@ class Programs:
                     asked = max(asked, step.asked)
                     longest = max(longest, step.acked - step.asked)
         if not rules.sync_covers_all:
-            return asked
-        return max(asked, when - BARRIER_SLACK_SECONDS - 2 * longest)
+            return asked, asked
+        return max(asked, when - BARRIER_SLACK_SECONDS - 2 * longest), asked
 
     def check(self, rules, when, loses_nothing=False):
         """Counts of what was compared. `loses_nothing`: everything acknowledged must be there."""
-        since = float("inf") if loses_nothing else self.durable_time(rules, when)
+        self.since, self.synced_since = ((float("inf"),) * 2 if loses_nothing
+                                         else self.durable_times(rules, when))
         counts = {"acknowledged": 0, "durable": 0}
         wrong = []
         for program in self.programs:
@@ -124,18 +126,19 @@ class Programs:
             wrong += [f"{program.name} saw an error{'' if loses_nothing else ' before the crash'}: {line['text']}"
                       for line in early]
             if check:
-                wrong += [f"{program.name}: {line}" for line in check(program, rules, since, counts)]
+                wrong += [f"{program.name}: {line}" for line in check(program, rules, counts)]
         assert not wrong, f"{self.where()} (records in {self.outside}):\n" + "\n".join(wrong)
         return counts
 
-    def check_files(self, program, rules, since, counts):
+    def check_files(self, program, rules, counts):
         steps = history.load(program.options["record"])
-        durable = sum(1 for step in steps if step.acked and step.acked <= since)
+        durable, synced = (sum(1 for step in steps if step.acked and step.acked <= since)
+                           for since in (self.since, self.synced_since))
         counts["acknowledged"] += sum(1 for step in steps if step.acked)
         counts["durable"] += durable
-        return history.problems(program.options["top"], steps, durable, rules)
+        return history.problems(program.options["top"], steps, durable, rules, synced=synced)
 
-    def check_sqlite(self, program, rules, since, counts):
+    def check_sqlite(self, program, rules, counts):
         lines = history.load_lines(program.options["record"])
         if not any("ready" in line for line in lines):
             return []
@@ -162,7 +165,7 @@ class Programs:
                 return [f"row {number} has wrong bytes"]
         return []
 
-    def check_extract(self, program, rules, since, counts):
+    def check_extract(self, program, rules, counts):
         lines = history.load_lines(program.options["record"])
         found = history.find(program.options["top"])
         acked = {line["n"] for line in lines if "ok" in line and "unknown" not in line}
@@ -193,7 +196,7 @@ class Programs:
         wrong += [f"{name} belongs to nothing" for name in sorted(set(found) - explained)]
         return wrong[:history.SHOWN_MAX]
 
-    def check_copy(self, program, rules, since, counts):
+    def check_copy(self, program, rules, counts):
         acked = [line for line in history.load_lines(program.options["record"]) if "ok" in line]
         if not acked:
             return []

@@ -165,8 +165,9 @@ class TarnServer:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def kill_all(self):
-        """SIGKILL to keeper and workers at once, then detaches the dead mount."""
+    def kill_all(self, detach=True):
+        """SIGKILL to keeper and workers at once; then detaches the dead mount, unless told not to:
+        as long as it is there a program that goes on gets errors, not the folder below."""
         process, self.process = self.process, None
         if process is not None:
             # The keeper first, stopped, so that it starts no new worker in between.
@@ -182,7 +183,8 @@ class TarnServer:
             deadline = time.monotonic() + 10
             while any(p in processes() for p in victims) and time.monotonic() < deadline:
                 time.sleep(0.01)
-        unmount_lazily(self.mnt)
+        if detach:
+            unmount_lazily(self.mnt)
 
     def destroy(self):
         """Ends everything by force and leaves no mount."""

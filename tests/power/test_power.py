@@ -47,7 +47,7 @@ def test_power_cuts(server, disk, outside):
         disk.shut_down()
         if not is_at_once:
             time.sleep(rng.uniform(0, 1.5))
-        server.kill_all()
+        server.kill_all(detach=False)
         programs.wait_for_end()
         disk.unmount()
         disk.mount()
@@ -93,7 +93,7 @@ def test_cut_while_recovering(server, disk, outside):
     time.sleep(2)
     when = time.monotonic()
     disk.shut_down()
-    server.kill_all()
+    server.kill_all(detach=False)
     programs.wait_for_end()
     for _ in range(6 if IS_LONG else 2):
         disk.unmount()
