@@ -2,7 +2,7 @@
 //
 // Use it through `transact`, which retries conflicts. Keys and values are byte strings; keys order
 // as unsigned bytes; an empty value cannot be stored (engines may use it for "absent"). Isolation
-// is by point, chosen read by read and write by write (DESIGN: isolation):
+// is by point, chosen read by read and write by write:
 //
 //   get          reads the transaction's snapshot (plus its own writes); takes no part in conflicts
 //   get_tracked  the same, and the commit fails with kConflict if anyone wrote the key, absent keys
