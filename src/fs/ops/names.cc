@@ -158,6 +158,14 @@ Result<Attributes> FileSystemImpl::link(const Caller& caller, Ino ino, Ino paren
   meta::InodeRow row;
   TARN_ASSIGN([[maybe_unused]] Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
                 TARN_TRY(check_parent(txn, caller, parent));
+                TARN_ASSIGN(row, meta::get_inode(txn, ino));
+                if (row.nlink == 0) {
+                  // O_TMPFILE's first name; the kernel lets no unlinked file come here.
+                  TARN_ASSIGN(meta::Renamed placed,
+                              meta::place(txn, context(caller), ino, parent, name, false));
+                  row = placed.moved;
+                  return {};
+                }
                 TARN_ASSIGN(row, meta::link(txn, context(caller), ino, parent, name));
                 return {};
               }));
