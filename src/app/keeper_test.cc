@@ -60,7 +60,7 @@ int run_worker(const std::string& mode, const std::string& directory, const std:
   options.is_take_over = inheritance->is_take_over;
   mount::MemoryFs fs;
   fs.add_generated("big", kFileBytes);
-  fs.in_read = [] { usleep(500); };  // so that most kills hit a read in hand
+  fs.on("read", [] { usleep(500); });  // so that most kills hit a read in hand
   auto session = mount::Session::create(std::move(options), *shared);
   if (!session.is_ok() || !(*session)->start(fs).is_ok()) return 5;
   if (!tell_ready(*inheritance, "ready " + directory).is_ok()) return 6;

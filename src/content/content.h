@@ -120,22 +120,26 @@ struct ClosedFile {
   FileRef file;
   bool is_new = false;  // generation was never settled before (drives naming and generation number)
   bool clear_set_id = false;
-  // Set: the row still holds this settled generation, and settling replaces it: puts the file's descriptor,
-  // generation + 1, and releases the old content, all in the settling transaction.
+  /// Set: the row still holds this settled generation, and settling replaces it: puts the file's
+  /// descriptor, generation + 1, and releases the old content, all in the settling transaction.
   std::optional<Generation> replaces;
-  bool keep_blob = false;  // a direct handle still reads it: settle as a blob, never into a pack
+  /// A direct handle still reads it: settle as a blob, never into a pack.
+  bool keep_blob = false;
   /// Called from a background thread once, after the settling transaction is visible (with the new
   /// row) or has failed for good. No lock of content is held.
   std::function<void(const Result<meta::InodeRow>&)> done;
 };
 
-/// How an inode's bytes may be written, as decided by prepare_write.
+/// How an inode's bytes may be written, as decided by prepare_write. For kPrivate and kPieces
+/// either leave the row as it is and submit with `replaces`, or put `file->descriptor()` in an
+/// `open` row: an Overlay, which keeps the old bytes owned (release, then attach, which together
+/// change nothing). Settling then releases them. Either way the old bytes hold after a power cut
+/// that came before.
 struct WritePlan {
   enum class Kind : uint8_t {
     kInPlace,  // the row's own blob; commit `open` durably before the first write (rule d)
-    kPrivate,  // `file` is a new private blob (empty or a copy); old content is released in the
-               // same transaction that puts the new descriptor in the row
-    kPieces,  // `file` is pieces over the old blob(s), copied on write
+    kPrivate,  // `file` is a new private blob (empty or a copy)
+    kPieces,   // `file` is pieces over the old blob(s), copied on write
   };
   Kind kind = Kind::kInPlace;
   FileRef file;
@@ -146,7 +150,20 @@ struct WritePlan {
 /// discards.
 class Incoming {
  public:
+  /// What the bytes say of themselves on disk, where known before finish.
+  struct Description {
+    Ino ino;
+    Generation generation;
+    Ino parent;
+    std::string name;
+    uint32_t mode = 0, uid = 0, gid = 0;
+    TimeNs mtime = 0;
+  };
+  /// Keep it alive until the transaction that attaches its descriptor is committed.
   virtual ~Incoming() = default;
+  virtual void describe(const Description& description) = 0;
+  /// Up to limits::kInlineBytesMax may go into the row itself (one flush); moved to a pack later.
+  virtual void allow_inline() = 0;
   /// Appends; hole() leaves `length` bytes of zeros without storing them.
   virtual Status append(std::span<const std::byte> data) = 0;
   virtual Status hole(uint64_t length) = 0;
@@ -186,13 +203,20 @@ class Content {
   virtual FileRef open_new(LocalFileRef file) = 0;
   /// For reading; cheap: packs and recently used blobs are kept open (bounded).
   virtual Result<FileRef> open_read(const meta::InodeRow& row) = 0;
-  /// For writing. `truncate`: the old bytes are not wanted. `has_direct_readers`: a direct handle
-  /// on the blob is open. May copy (interruptible by `is_cancelled`).
+  /// For writing. `truncate`: the old bytes are not wanted and nobody has the inode open. May copy
+  /// (interruptible by `is_cancelled`). A plan other than kInPlace has another backing file:
+  /// kTextBusy is the caller's answer while a direct handle on the old one is open.
   virtual Result<WritePlan> prepare_write(const meta::InodeRow& row, bool truncate,
                                           const std::function<bool()>& is_cancelled) = 0;
   /// Reopens a backing file of a dead worker. kStale when the kernel no longer has it.
   virtual Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle,
                                      int32_t attachment) = 0;
+  /// A File for writing on an adopted backing file, by what its `open` row says. Call submit_closed
+  /// for it as usual.
+  virtual Result<FileRef> reopen_for_write(const meta::InodeRow& row, LocalFileRef local) = 0;
+  /// After a take-over, when room fs has adopted what it could: the remaining unsettled rows are
+  /// recovered as after the death of the process.
+  virtual Status finish_take_over() = 0;
   /// The file gets its name in blobs/; with `durable` the name is synced as well.
   virtual Status ensure_named(const LocalFileRef& file, bool durable) = 0;
 
@@ -203,7 +227,9 @@ class Content {
   /// files get names. One barrier serves all waiters.
   virtual Status barrier() = 0;
 
-  // --- owners, in the caller's transaction
+  // --- owners, in the caller's transaction. A fresh blob (take_new) in an `open` row needs no
+  // attach: settling writes its reverse row. Where both are called for one inode, release comes
+  // first.
   virtual Status attach(kv::Transaction& txn, Ino ino, Generation generation,
                         const Descriptor& descriptor) = 0;
   /// Ends the ownership; blobs left without an owner are unlinked after that commit is durable. The
@@ -233,6 +259,12 @@ class Content {
   virtual Result<std::vector<Damage>> reread(const meta::InodeRow& row) = 0;
   /// Reads all blobs and packs; remembers damaged ranges, whose reads answer kCorrupt from then on.
   virtual Result<std::vector<Damage>> scrub() = 0;
+  /// What compaction decides by: bytes stored in a pack and those that still have an owner.
+  struct PackUse {
+    BlobId pack;
+    uint64_t bytes = 0, live_bytes = 0, live_records = 0;
+  };
+  virtual Result<std::vector<PackUse>> packs() = 0;
 
   struct Report {
     uint64_t blobs = 0, packs = 0, pool_ready = 0, queued = 0;

@@ -34,6 +34,7 @@ struct Slice {  // a range of a blob or pack
 };
 struct Piece {
   BlobId blob;  // none: hole
+  bool is_pack = false;
   uint64_t offset = 0, length = 0;
   bool operator==(const Piece&) const = default;
 };
@@ -52,8 +53,19 @@ struct External {  // a local file outside Tarn, valid while these agree
   TimeNs mtime = 0, ctime = 0;
   bool operator==(const External&) const = default;
 };
+/// Only while open: the private blob of an inode that is being written over older bytes, which stay
+/// owned until it settles. Where the private blob is missing after a power cut, the older bytes
+/// hold. Base bytes show through where the private blob has no whole unit of data, below the limit
+/// in its attribute kOverlayXattr.
+struct Overlay {
+  std::string base;  // encoded descriptor
+  BlobId blob;
+  uint64_t base_size = 0;
+  bool is_truncated = false;  // the older bytes were not wanted: changed even if nothing is written
+  bool operator==(const Overlay&) const = default;
+};
 
-using Descriptor = std::variant<Empty, Inline, WholeBlob, Slice, Pieces, Remote, External>;
+using Descriptor = std::variant<Empty, Inline, WholeBlob, Slice, Pieces, Remote, External, Overlay>;
 
 std::string encode(const Descriptor& descriptor);
 /// kCorrupt when it is not an encoding. An empty string decodes to Empty.

@@ -10,6 +10,27 @@
 #include "fs/file_system.h"
 
 namespace tarn::fs {
+namespace {
+
+/// The row's bytes are in that blob: as a whole, or as the private blob of an overlay.
+bool names_blob(const meta::InodeRow& row, BlobId blob) {
+  auto descriptor = content::decode(row.content);
+  if (!descriptor.is_ok()) return false;
+  if (const auto* whole = std::get_if<content::WholeBlob>(&*descriptor)) return whole->blob == blob;
+  if (const auto* overlay = std::get_if<content::Overlay>(&*descriptor))
+    return overlay->blob == blob;
+  return false;
+}
+
+}  // namespace
+
+std::vector<int32_t> FileSystemImpl::attachments() {
+  std::vector<int32_t> ids;
+  handles_->for_each([&](Slot& slot) {
+    if (slot.attachment > 0) ids.push_back(slot.attachment);
+  });
+  return ids;
+}
 
 Status FileSystemImpl::adopt_handles() {
   std::vector<Slot*> slots;
@@ -49,8 +70,7 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
     MutexLock lock(inode->state);
     file = inode->file;
   }
-  const content::Descriptor blob_descriptor = content::WholeBlob{BlobId(slot.blob)};
-  const bool is_rows_own = slot.blob != 0 && row.content == content::encode(blob_descriptor);
+  const bool is_rows_own = slot.blob != 0 && names_blob(row, BlobId(slot.blob));
   if (is_pending) {
     if (file) {  // open again
       handles_->free(fh);
@@ -67,7 +87,11 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       TARN_ASSIGN(content::LocalFileRef local,
                   content_->adopt(BlobId(slot.blob), {slot.kernel_handle, slot.handle_bytes},
                                   slot.attachment));
-      file = content_->open_new(local);
+      if (is_rows_own && row.state == meta::ContentState::kOpen) {
+        TARN_ASSIGN(file, content_->reopen_for_write(row, local));
+      } else {
+        file = content_->open_new(local);
+      }
     } else {
       TARN_ASSIGN(file, content_->open_read(row));
     }

@@ -25,6 +25,8 @@ namespace {
 constexpr size_t kMembersPerTransaction = 512;
 // Slices whose digests are computed together: keeps all lanes full.
 constexpr size_t kDigestBatch = 4096;
+// Blobs of members that wait for a sync, each with an open descriptor.
+constexpr size_t kUnsyncedBlobs = 256;
 
 /// The bytes of an open file of the file system, as an archive's source.
 class FileSource final : public archive::Source {
@@ -54,6 +56,8 @@ class Extraction {
     std::string name;
     meta::NewInode inode;
     content::Descriptor descriptor;
+    std::unique_ptr<content::Incoming>
+        incoming;  // kept until its descriptor is attached and synced
   };
 
   Status open_source();
@@ -79,6 +83,7 @@ class Extraction {
   Ino ingested_;                      // unnamed inode of an archive from outside
   Ino staging_;
   std::vector<Pending> pending_;
+  std::vector<std::unique_ptr<content::Incoming>> unsynced_;
   std::unordered_map<std::string, Ino> directories_;  // path -> inode, of this extraction
   std::unordered_map<std::string, meta::AttributeChange> directory_attributes_;
   std::unordered_set<std::string> top_level_;
@@ -264,19 +269,31 @@ Status Extraction::add_file(const archive::Member& member, archive::Reader& read
     content::Pieces pieces;
     uint64_t at = 0;
     auto hole_until = [&](uint64_t end) {
-      if (end > at) pieces.pieces.push_back({BlobId{}, 0, end - at});
+      if (end > at) pieces.pieces.push_back({BlobId{}, false, 0, end - at});
       at = end;
     };
     for (const archive::Extent& e : member.extents) {
       hole_until(e.logical_offset);
-      if (e.length > 0) pieces.pieces.push_back({*plain_blob_, e.archive_offset, e.length});
+      if (e.length > 0) pieces.pieces.push_back({*plain_blob_, false, e.archive_offset, e.length});
       at += e.length;
     }
     hole_until(member.size);
     pending.descriptor = std::move(pieces);
     return {};
   }
-  TARN_ASSIGN(auto incoming, fs_.content().begin_incoming(member.size));
+  TARN_ASSIGN(pending.incoming, fs_.content().begin_incoming(member.size));
+  content::Incoming* incoming = pending.incoming.get();
+  meta::NewInode owner;
+  owner.mode = S_IFREG;
+  set_owner_and_mode(member, owner);
+  incoming->describe({.ino = pending.inode.ino,
+                      .generation = Generation(1),
+                      .parent = pending.parent,
+                      .name = pending.name,
+                      .mode = owner.mode,
+                      .uid = owner.uid,
+                      .gid = owner.gid,
+                      .mtime = member.mtime});
   uint64_t at = 0;
   TARN_TRY(reader.read_data([&](uint64_t offset, std::span<const std::byte> bytes) -> Status {
     if (offset > at) TARN_TRY(incoming->hole(offset - at));
@@ -402,7 +419,16 @@ Status Extraction::flush() {
     }));
     TARN_KILL_POINT("fs.extract.after_batch");
   }
+  // Blobs hold a descriptor each until they are synced; pack records need no more than the attach.
+  for (Pending& p : pending_) {
+    if (p.incoming && std::holds_alternative<content::WholeBlob>(p.descriptor)) {
+      unsynced_.push_back(std::move(p.incoming));
+    }
+  }
   pending_.clear();
+  if (unsynced_.size() < kUnsyncedBlobs) return {};
+  TARN_TRY(fs_.content().sync_incoming());
+  unsynced_.clear();
   return {};
 }
 
@@ -449,6 +475,7 @@ Result<ExtractReport> Extraction::run() {
     TARN_TRY(flush());
     TARN_TRY(apply_directory_attributes());
     TARN_TRY(fs_.content().sync_incoming());
+    unsynced_.clear();
     TARN_TRY(fs_.store().sync(fs_.store().head()));
     TARN_KILL_POINT("fs.extract.before_publish");
     if (request_.merge) return merge(fs_, caller_, staging_, request_.target);

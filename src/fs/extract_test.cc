@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -103,7 +104,7 @@ TEST_F(ExtractTest, MemberWrittenAfterwardsLeavesTheArchiveAlone) {
   ASSERT_TRUE(fs_->release(opened->fh).is_ok());
   ASSERT_TRUE(fs_->sync().is_ok());
   EXPECT_EQ(cat("a", stat("d", target).ino), "Jello");
-  EXPECT_EQ(cat("a.tar"), archive);
+  EXPECT_TRUE(cat("a.tar") == archive);
 }
 
 TEST_F(ExtractTest, CompressedOnes) {

@@ -85,6 +85,7 @@ Status FileSystemImpl::start(uint32_t root_uid, uint32_t root_gid) {
       replay_.insert_or_assign(unique, std::move(record));
     }
     TARN_TRY(adopt_handles());
+    TARN_TRY(content_->finish_take_over());
   }
   std::vector<Ino> unlinked;
   {

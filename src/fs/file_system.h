@@ -81,6 +81,7 @@ class FileSystemImpl final : public FileSystem {
 
   Status sync() override;
   OpenCounts open_counts() override;
+  std::vector<int32_t> attachments() override;
   content::Content& content() override { return *content_; }
   kv::Store& store() override { return store_; }
 
@@ -128,6 +129,7 @@ class FileSystemImpl final : public FileSystem {
   /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
+  bool has_handles(Ino ino);
   Result<Opened> reopened(Fh fh);
   Result<Created> create_file(const Caller& caller, Ino parent,
                               std::optional<std::string_view> name, uint32_t mode, int flags);

@@ -122,6 +122,8 @@ class FileSystem {
     uint64_t handles = 0, inodes_direct = 0, inodes_served = 0, pending = 0;
   };
   virtual OpenCounts open_counts() = 0;
+  /// Ids of the Attacher that handles use; after a take-over all others of the dead process may go.
+  virtual std::vector<int32_t> attachments() = 0;
   virtual content::Content& content() = 0;
   virtual kv::Store& store() = 0;
 };

@@ -58,6 +58,7 @@ class FsTest : public ::testing::Test {
     options.handle_table_fd = table_fd_;
     options.is_take_over = is_take_over;
     options.connection = 7;
+    options.has_background = has_background_;
     auto made = FileSystem::open(*root_, *store_, options);
     ASSERT_TRUE(made.is_ok()) << made.status().to_string();
     fs_ = std::move(*made);
@@ -139,6 +140,7 @@ class FsTest : public ::testing::Test {
 
   std::string directory_, root_path_;
   bool is_direct_ = false;
+  bool has_background_ = true;
   int table_fd_ = -1;
   CountingAttacher attacher_;
   std::unique_ptr<content::Root> root_;

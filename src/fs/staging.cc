@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <unordered_map>
+
 #include <fmt/format.h>
 
 #include "base/coding.h"
@@ -96,13 +98,16 @@ Status merge_directory(FileSystemImpl& fs, const Caller& caller, Ino staging, In
   while (true) {
     std::vector<meta::DirectoryEntry> entries;
     std::vector<std::pair<Ino, Ino>> shared;
+    std::unordered_map<Ino, meta::InodeRow> directories;  // as they were before their children left
     {
       auto txn = fs.store().begin();
       TARN_ASSIGN(entries, entries_of(*txn, staging, kBatch));
       for (const meta::DirectoryEntry& e : entries) {
         if (!S_ISDIR(e.type_mode)) continue;
         auto there = meta::lookup(*txn, target, e.name);
-        if (there.is_ok()) shared.emplace_back(e.ino, there->ino);
+        if (!there.is_ok()) continue;
+        shared.emplace_back(e.ino, there->ino);
+        TARN_ASSIGN(directories[e.ino], meta::get_inode(*txn, e.ino));
       }
     }
     if (entries.empty()) return {};
@@ -116,7 +121,7 @@ Status merge_directory(FileSystemImpl& fs, const Caller& caller, Ino staging, In
         if (!there.is_ok() && !there.is(Code::kNotFound)) return there.status();
         if (there.is_ok() && there->is_directory()) {
           // Its children have moved; its attributes are those of the archive, as tar does.
-          TARN_ASSIGN(meta::InodeRow row, meta::get_inode(txn, e.ino));
+          const meta::InodeRow& row = directories[e.ino];
           meta::AttributeChange change;
           change.mode = row.mode & 07777u;
           change.uid = row.uid;
@@ -207,8 +212,14 @@ Result<Stamp> publish(FileSystemImpl& fs, const Caller& caller, Ino staging, Ino
       if (!moved.is_ok()) return moved.status();
       names.push_back(e.name);
     }
-    return drop_staging_directory(fs, txn, staging);
+    return {};
   }));
+  // Emptiness is judged by the snapshot, so the empty directory goes in a transaction of its own.
+  Status dropped = detail::as_status(
+      fs.transact([&](kv::Transaction& txn) { return drop_staging_directory(fs, txn, staging); }));
+  if (!dropped.is_ok()) {
+    log_warn("fs.extract", "tree={} {}", staging.value, dropped.to_string());
+  }
   for (const std::string& name : names) fs.invalidate_entry(target, name, Caller{});
   fs.invalidate_inode(target, Caller{});
   return stamp;

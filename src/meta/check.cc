@@ -169,6 +169,8 @@ class Checker {
     }
   }
 
+  static bool is_top(Ino ino) { return ino == kRootIno || ino == kStagingIno; }
+
   void judge_file(const Seen& s) {
     Ino ino = s.row.ino;
     if (s.names != s.row.nlink) {
@@ -184,7 +186,7 @@ class Checker {
   void judge_directory(Seen& s) {
     Ino ino = s.row.ino;
     bool is_removed = s.row.nlink == 0;
-    uint64_t names = ino == kRootIno || is_removed ? 0 : 1;
+    uint64_t names = is_top(ino) || is_removed ? 0 : 1;
     if (s.names != names) found(ino, "is a directory with {} entries, not {}", s.names, names);
     if (s.row.size != s.entries) {
       found(ino, "counts {} entries and has {}", s.row.size, s.entries);
@@ -202,7 +204,7 @@ class Checker {
 
   void judge_root_path(Seen& start) {
     std::vector<Seen*> path;
-    for (Seen* at = &start; !at->is_rooted && at->row.ino != kRootIno;) {
+    for (Seen* at = &start; !at->is_rooted && !is_top(at->row.ino);) {
       path.push_back(at);
       Seen* parent = seen(at->row.parent);
       if (!parent || parent->row.nlink == 0 || path.size() > inodes_.size()) {
@@ -217,6 +219,7 @@ class Checker {
   Status judge_usage() {
     Usage counted;
     for (const auto& [ino, seen] : inodes_) {
+      if (ino == kStagingIno) continue;
       counted.bytes += static_cast<int64_t>(counted_bytes(seen.row));
       ++counted.inodes;
     }

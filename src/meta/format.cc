@@ -17,6 +17,12 @@ Status format(kv::Store& store, uint32_t uid, uint32_t gid, TimeNs now) {
     root.atime = root.mtime = root.ctime = root.btime = now;
     txn.put(key, encode_inode(root));
     txn.put(ino_key(Prefix::kAlive, kRootIno), mark());
+    InodeRow staging = root;
+    staging.ino = staging.parent = kStagingIno;
+    staging.mode = S_IFDIR | 0700;
+    staging.uid = staging.gid = 0;
+    txn.put(ino_key(Prefix::kInode, kStagingIno), encode_inode(staging));
+    txn.put(ino_key(Prefix::kAlive, kStagingIno), mark());
     merge_usage(txn, 0, 1);
     return {};
   };

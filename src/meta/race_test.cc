@@ -379,6 +379,12 @@ TYPED_TEST(RaceTest, HidingAgainstRemovalOfTheTwin) {
     return {this->creates(dir, "a", S_IFDIR | 0755, Twin::kHide), this->unlinks(dir, "a"),
             Code::kIsDirectory, Code::kOk};
   });
+  this->check_pair([&](Ino dir) -> typename TestFixture::Pair {
+    this->directory(dir, "a").value();
+    this->file(dir, "f").value();
+    return {this->renames(dir, "f", dir, "a", {.exchange = true}),
+            this->creates(dir, "a", S_IFREG | 0644, Twin::kHide), Code::kExists, Code::kExists};
+  });
 }
 
 TYPED_TEST(RaceTest, ManyThreadsMoveThingsAbout) {

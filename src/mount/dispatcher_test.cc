@@ -339,7 +339,7 @@ constexpr uint32_t kDeadPid = 0x3ffffff;  // above pid_max: such a caller is gon
 
 TEST_F(DispatcherTest, SlowOperationsDoNotHoldTheQueueUp) {
   Gate gate;
-  fs_.in_fsync = [&] { gate.wait(); };
+  fs_.on("fsync", [&] { gate.wait(); });
   send(Opcode::kFsync, 1, raw(wire::FsyncIn{}), 700);
   gate.await_waiter();
   EXPECT_EQ(ask(Opcode::kStatfs, 1, "").error, 0);
@@ -349,7 +349,7 @@ TEST_F(DispatcherTest, SlowOperationsDoNotHoldTheQueueUp) {
 
 TEST_F(DispatcherTest, DyingCallerLeavesFsyncButALivingOneWaits) {
   Gate gate;
-  fs_.in_fsync = [&] { gate.wait(); };
+  fs_.on("fsync", [&] { gate.wait(); });
   send(Opcode::kFsync, 1, raw(wire::FsyncIn{}), 702, static_cast<uint32_t>(getpid()));
   gate.await_waiter();
   send(Opcode::kInterrupt, 0, raw(wire::InterruptIn{702}), 703);
@@ -369,7 +369,7 @@ TEST_F(DispatcherTest, DyingCallerLeavesFsyncButALivingOneWaits) {
 
 TEST_F(DispatcherTest, RequestsThatWaitForThePoolAreDroppedByASignal) {
   Gate gate;
-  fs_.in_fsync = [&] { gate.wait(); };
+  fs_.on("fsync", [&] { gate.wait(); });
   for (uint64_t unique : {710u, 712u, 714u}) {  // two threads: the third waits
     send(Opcode::kFsync, 1, raw(wire::FsyncIn{}), unique, static_cast<uint32_t>(getpid()));
   }
@@ -397,7 +397,7 @@ TEST_F(DispatcherTest, AbandonedOpenGivesItsHandleBack) {
   Ino ino = fs_.add_behind("slow", "bytes");
   Gate gate;
   fs_.is_open_slow = true;
-  fs_.in_open = [&] { gate.wait(); };
+  fs_.on("open", [&] { gate.wait(); });
   send(Opcode::kOpen, ino.value, raw(wire::OpenIn{O_RDONLY, 0}), 730, kDeadPid);
   gate.await_waiter();
   send(Opcode::kInterrupt, 0, raw(wire::InterruptIn{730}), 731);
@@ -411,7 +411,7 @@ TEST_F(DispatcherTest, CopyStopsEarlyWithWhatItHas) {
   File source = create("source"), target = create("target");
   fs_.replace_behind(Ino(source.ino), std::string(40 << 20, 'c'));
   Gate gate;
-  fs_.in_copy = [&] { gate.wait(); };
+  fs_.on("copy", [&] { gate.wait(); });
   send(Opcode::kCopyFileRange, source.ino,
        raw(wire::CopyFileRangeIn{source.fh, 0, target.ino, target.fh, 0, 40 << 20, 0}), 740,
        static_cast<uint32_t>(getpid()));
@@ -452,7 +452,7 @@ TEST_F(DispatcherTest, NotificationsHaveTheirGoldenBytesAndSkipOurOwn) {
 }
 
 TEST_F(DispatcherTest, AnsweringThreadsDoNotWaitForTheKernel) {
-  fs_.in_read = [&] { fs_.invalidator()->invalidate_inode(Ino(4), {}); };
+  fs_.on("read", [&] { fs_.invalidator()->invalidate_inode(Ino(4), {}); });
   File file = create("f");
   send(Opcode::kRead, file.ino, raw(wire::ReadIn{file.fh, 0, 10, 0, 0, 0, 0}), 800);
   uint64_t first = receive().unique, second = receive().unique;
@@ -461,7 +461,7 @@ TEST_F(DispatcherTest, AnsweringThreadsDoNotWaitForTheKernel) {
 
 TEST_F(DispatcherTest, StopAnswersWhatIsInHand) {
   Gate gate;
-  fs_.in_fsync = [&] { gate.wait(); };
+  fs_.on("fsync", [&] { gate.wait(); });
   send(Opcode::kFsync, 1, raw(wire::FsyncIn{}), 900);
   gate.await_waiter();
   std::thread stopper([&] { session_->stop(); });

@@ -77,8 +77,8 @@ uint64_t wanted_flags(const InitOptions& options) {
   namespace f = wire::init;
   uint64_t flags = f::kAsyncRead | f::kBigWrites | f::kAtomicTruncate | f::kParallelDirops |
                    f::kReaddirplus | f::kReaddirplusAuto | f::kMaxPages | f::kCacheSymlinks |
-                   f::kInitExt | f::kPosixAcl | f::kExportSupport | f::kExplicitInvalData |
-                   f::kHasExpireOnly | f::kHasResend | f::kSetxattrExt;
+                   f::kInitExt | f::kPosixAcl | f::kDontMask | f::kExportSupport |
+                   f::kExplicitInvalData | f::kHasExpireOnly | f::kHasResend | f::kSetxattrExt;
   if (options.has_passthrough) flags |= f::kPassthrough;
   return flags;
 }

@@ -17,6 +17,7 @@
 #include <mutex>
 
 #include "base/file.h"
+#include "base/mutex.h"
 #include "fs/fs.h"
 
 namespace tarn::mount {
@@ -129,7 +130,11 @@ class MemoryFs final : public fs::FileSystem {
     return calls_[name];
   }
   std::atomic<bool> is_open_slow{false};
-  std::function<void()> in_fsync, in_open, in_read, in_copy;
+  /// `hook` runs at the start of operation `name` (fsync, open, read, copy), outside the lock.
+  void on(const std::string& name, std::function<void()> hook) {
+    std::lock_guard lock(mutex_);
+    hooks_[name] = std::move(hook);
+  }
   meta::Request last_request() {
     std::lock_guard lock(mutex_);
     return last_request_;
@@ -267,7 +272,7 @@ class MemoryFs final : public fs::FileSystem {
     if (found != nodes_.end() && found->second.attributes.nlink == 0) nodes_.erase(found);
   }
   Result<fs::Opened> open(const fs::Caller&, Ino ino, int flags) override {
-    if (in_open) in_open();
+    run_hook("open");
     std::lock_guard lock(mutex_);
     ++calls_["open"];
     Node& node = nodes_[ino];
@@ -295,7 +300,7 @@ class MemoryFs final : public fs::FileSystem {
     return fs::Created{live(ino), handle};
   }
   Result<size_t> read(Fh fh, uint64_t offset, std::span<std::byte> out) override {
-    if (in_read) in_read();
+    run_hook("read");
     std::lock_guard lock(mutex_);
     ++calls_["read"];
     TARN_ASSIGN(Ino ino, ino_of(fh));
@@ -337,7 +342,7 @@ class MemoryFs final : public fs::FileSystem {
   }
   Result<uint64_t> copy_range(const fs::Caller&, Fh source, uint64_t source_offset, Fh target,
                               uint64_t target_offset, uint64_t length) override {
-    if (in_copy) in_copy();
+    run_hook("copy");
     std::lock_guard lock(mutex_);
     ++calls_["copy_range"];
     TARN_ASSIGN(Ino from, ino_of(source));
@@ -353,7 +358,7 @@ class MemoryFs final : public fs::FileSystem {
   }
   Status flush(const fs::Caller&, Fh) override { return Status::ok(); }
   Status fsync(Fh, bool) override {
-    if (in_fsync) in_fsync();
+    run_hook("fsync");
     std::lock_guard lock(mutex_);
     ++calls_["fsync"];
     return Status::ok();
@@ -419,6 +424,7 @@ class MemoryFs final : public fs::FileSystem {
   }
   Status sync() override { return Status::ok(); }
   OpenCounts open_counts() override { return {}; }
+  std::vector<int32_t> attachments() override { return {}; }
   content::Content& content() override {
     CHECK(false, "the test file system has no content");
     std::abort();
@@ -429,6 +435,15 @@ class MemoryFs final : public fs::FileSystem {
   }
 
  private:
+  void run_hook(const std::string& name) {
+    std::function<void()> hook;
+    {
+      std::lock_guard lock(mutex_);
+      auto found = hooks_.find(name);
+      if (found != hooks_.end()) hook = found->second;
+    }
+    if (hook) hook();
+  }
   Ino next() { return Ino(++last_ino_); }
   static Node make(uint32_t mode, Ino ino) {
     Node node;
@@ -493,10 +508,11 @@ class MemoryFs final : public fs::FileSystem {
     return found->second;
   }
 
-  std::mutex mutex_;
+  Mutex mutex_{"mount.memory_fs", 990};
   std::map<Ino, Node> nodes_;
   std::map<Fh, Ino> handles_;
   std::map<std::string, uint64_t> calls_;
+  std::map<std::string, std::function<void()>> hooks_;
   uint64_t last_ino_ = 1, last_fh_ = 0;
   fs::Invalidator* invalidator_ = nullptr;
   meta::Request last_request_;

@@ -23,9 +23,18 @@
 namespace tarn::mount {
 namespace {
 
-constexpr const char* kSource = "tarn";
 constexpr const char* kType = "fuse.tarn";
 constexpr int kProbeMs = 2000;
+
+/// As fusermount3 wants a value: a comma ends an option unless a backslash stands before it.
+std::string escape_commas(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == ',') out += '\\';
+    out += c;
+  }
+  return out;
+}
 
 std::string unescape(std::string_view text) {
   std::string out;
@@ -125,9 +134,9 @@ Result<UniqueFd> mount_by_helper(const MountOptions& options, const std::string&
   }
   UniqueFd ours(pair[0]), theirs(pair[1]);
   std::string words =
-      fmt::format("fsname={},subtype=tarn,default_permissions,max_read={}{}{}", kSource,
-                  limits::kRequestBytesMax, options.allow_other ? ",allow_other" : "",
-                  options.is_read_only ? ",ro" : "");
+      fmt::format("fsname={},subtype=tarn,default_permissions,max_read={}{}{}",
+                  escape_commas(options.source), limits::kRequestBytesMax,
+                  options.allow_other ? ",allow_other" : "", options.is_read_only ? ",ro" : "");
   TARN_ASSIGN(bool is_done, run_helper({"-o", words, "--", directory}, theirs.get()));
   if (!is_done) {
     return Status(Code::kAccessDenied,
@@ -155,7 +164,7 @@ Result<UniqueFd> mount_directly(const MountOptions& options, const std::string& 
   unsigned long flags = 0;
   if (!options.may_hold_devices) flags |= MS_NOSUID | MS_NODEV;
   if (options.is_read_only) flags |= MS_RDONLY;
-  if (::mount(kSource, directory.c_str(), kType, flags, data.c_str()) != 0) {
+  if (::mount(options.source.c_str(), directory.c_str(), kType, flags, data.c_str()) != 0) {
     return last_errno(fmt::format("mounting on '{}'", directory));
   }
   return std::move(device).value();

@@ -16,8 +16,9 @@
 namespace tarn::mount {
 
 struct MountOptions {
-  std::string directory;    // exists; made absolute
-  bool allow_other = true;  // not root: needs user_allow_other in /etc/fuse.conf
+  std::string directory;        // exists; made absolute
+  std::string source = "tarn";  // what mountinfo shows as the source: the path of ROOT
+  bool allow_other = true;      // not root: needs user_allow_other in /etc/fuse.conf
   bool is_read_only = false;
   bool may_hold_devices = false;  // false: nosuid, nodev
   bool use_helper = false;        // fusermount3 even as root

@@ -430,10 +430,10 @@ TEST_F(LiveMountTest, PermissionsAreTheKernels) {
 TEST_F(LiveMountTest, KilledProcessLeavesASlowFsyncAtOnce) {
   std::atomic<bool> may_end{false};
   std::atomic<int> waiting{0};
-  fs_.in_fsync = [&] {
+  fs_.on("fsync", [&] {
     ++waiting;
     for (int i = 0; i < 10'000 && !may_end; ++i) usleep(1000);
-  };
+  });
   pid_t child = fork();
   if (child == 0) {
     int fd = ::open(path("f").c_str(), O_RDWR | O_CREAT, 0600);

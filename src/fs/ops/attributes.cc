@@ -22,7 +22,7 @@ Status FileSystemImpl::check_access(kv::Transaction& txn, const Caller& caller,
   if (caller.is_checked_by_kernel || wanted == 0) return {};
   std::optional<Acl> acl;
   // An access ACL shows in the group bits; without a group bit set it cannot grant more.
-  if (caller.uid != 0 && caller.uid != row.uid) {
+  if (row.has_xattrs && caller.uid != 0 && caller.uid != row.uid) {
     auto encoded = meta::get_xattr(txn, row.ino, kAclAccess);
     if (encoded.is_ok()) {
       TARN_ASSIGN(acl, decode_acl(*encoded));

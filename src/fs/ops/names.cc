@@ -52,7 +52,9 @@ Status FileSystemImpl::inherit(kv::Transaction& txn, const Caller& caller, Ino p
   }
   inode.xattrs.clear();
   if (S_ISLNK(inode.mode)) return {};
-  Result<std::string> encoded = meta::get_xattr(txn, parent, kAclDefault);
+  Result<std::string> encoded =
+      directory.has_xattrs ? meta::get_xattr(txn, parent, kAclDefault)
+                           : Result<std::string>(Code::kNoAttribute, "no attributes at all");
   if (!encoded.is_ok()) {
     if (!encoded.is(Code::kNoAttribute)) return encoded.status();
     inode.mode &= ~(caller.umask & 0777u);

@@ -30,6 +30,13 @@ content::FileRef FileSystemImpl::live_file(Ino ino) {
   return inode->is_live ? inode->file : nullptr;
 }
 
+bool FileSystemImpl::has_handles(Ino ino) {
+  OpenInodes::Pin inode = open_inodes_.find(ino);
+  if (!inode) return false;
+  MutexLock lock(inode->state);
+  return inode->handles > 0;
+}
+
 Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
   content::TicketRef ticket;
   bool is_live = false, has_handles = false, has_direct = false;
@@ -103,6 +110,8 @@ Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncat
   }
   drop_cached(inode.ino);
   if (truncate) TARN_TRY(plan.file->truncate(0));
+  // Pieces show through to the old bytes: only the row can tell a new process which.
+  if (plan.kind == content::WritePlan::Kind::kPieces) return commit_deferred(inode);
   return {};
 }
 

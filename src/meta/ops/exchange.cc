@@ -7,11 +7,12 @@ namespace {
 
 /// `found` goes to a name whose present holder is of the other type: that holder's key is given up,
 /// and the key that is needed must be free. A hidden file beside a directory makes it taken.
+/// Both keys are written, so that no other writer of either gets by unseen.
 Status change_key(kv::Transaction& txn, Ino parent, std::string_view name, const Found& found) {
   bool is_directory = found.inode.is_directory();
   txn.erase(entry_key(parent, key_name_of(name, !is_directory)));
   TARN_ASSIGN(auto present,
-              get_entry(txn, parent, key_name_of(name, is_directory), Tracking::kTracked));
+              get_entry(txn, parent, key_name_of(name, is_directory), Tracking::kPlain));
   if (!present) return {};
   return {Code::kExists,
           fmt::format("a hidden file has the name '{}' in directory {}", name, parent.value)};

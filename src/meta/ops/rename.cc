@@ -17,7 +17,7 @@ Status check_no_loop(kv::Transaction& txn, Ino dir, Ino below) {
       return {Code::kInvalidArgument, fmt::format("directory {} cannot move into itself, below {}",
                                                   dir.value, below.value)};
     }
-    if (at == kRootIno) return {};
+    if (at == kRootIno || at == kStagingIno) return {};
     TARN_ASSIGN(auto row, find_inode(txn, at));
     // Not under the root: what `below` was when it was found has ended.
     if (!row || !row->parent) return {};

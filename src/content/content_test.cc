@@ -1,0 +1,467 @@
+// Life of files: created, settled, rewritten, removed; incoming bytes; digests; damage.
+#include <fcntl.h>
+#include <sys/xattr.h>
+
+#include <atomic>
+#include <thread>
+
+#include "content/blob_store.h"
+#include "content/content_test_util.h"
+#include "content/pack.h"
+#include "content/rows.h"
+#include "digest/digest.h"
+
+namespace tarn::content {
+namespace {
+
+class ContentTest : public testing::TestWithParam<Engine> {
+ protected:
+  void SetUp() override {
+    system_ = std::make_unique<TestSystem>(dir_.path() + "/root", GetParam());
+    ASSERT_TARN_OK(system_->open());
+  }
+  TemporaryDirectory dir_;
+  std::unique_ptr<TestSystem> system_;
+  std::mt19937_64 random_{7};
+};
+INSTANTIATE_TEST_SUITE_P(Engines, ContentTest, testing::Values(Engine::kMemory, Engine::kRocks),
+                         [](const auto& i) {
+                           return i.param == Engine::kMemory ? "memory" : "rocks";
+                         });
+
+TEST_P(ContentTest, SmallFilesGoToOnePackInOneTransaction) {
+  std::vector<Ino> inodes;
+  std::vector<std::string> bytes;
+  for (int i = 0; i < 100; ++i) {
+    bytes.push_back(random_bytes(random_, 1 + random_() % 3000));
+    auto ino = system_->put("f" + std::to_string(i), bytes.back());
+    ASSERT_TARN_OK(ino.status());
+    inodes.push_back(*ino);
+  }
+  const auto before = system_->store().statistics();
+  ASSERT_TARN_OK(system_->content().barrier());
+  const auto after = system_->store().statistics();
+  EXPECT_LE(after.transactions - before.transactions, 2u);
+  EXPECT_EQ(system_->done_calls, 100);
+  EXPECT_EQ(system_->files_under("blobs"), 0u);
+  EXPECT_EQ(system_->files_under("packs"), 1u);
+  for (size_t i = 0; i < inodes.size(); ++i) {
+    auto row = system_->row(inodes[i]);
+    ASSERT_TARN_OK(row.status());
+    EXPECT_EQ(row->state, meta::ContentState::kSettled);
+    EXPECT_EQ(row->size, bytes[i].size());
+    EXPECT_EQ(row->generation, Generation(1));
+    const auto md5 = digest::md5(as_bytes(bytes[i]));
+    EXPECT_EQ(row->etag, md5.hex());
+    EXPECT_EQ(row->digests.md5, as_text(md5.bytes()));
+    EXPECT_EQ(row->digests.crc64nvme.size(), 8u);
+    EXPECT_EQ(system_->read(inodes[i]), bytes[i]);
+  }
+  auto packs = system_->content().packs();
+  ASSERT_TARN_OK(packs.status());
+  ASSERT_EQ(packs->size(), 1u);
+  EXPECT_EQ((*packs)[0].live_records, 100u);
+  EXPECT_TARN_OK(system_->close());
+}
+
+TEST_P(ContentTest, LargeFileKeepsItsBlobAndDescribesItself) {
+  const std::string bytes = random_bytes(random_, 300'000);
+  auto ino = system_->put("large", bytes);
+  ASSERT_TARN_OK(ino.status());
+  ASSERT_TARN_OK(system_->content().barrier());
+  auto row = system_->row(*ino);
+  ASSERT_TARN_OK(row.status());
+  EXPECT_EQ(row->state, meta::ContentState::kSettled);
+  EXPECT_TRUE(row->etag.ends_with("-1"));
+  EXPECT_TRUE(row->digests.md5.empty());
+  const Descriptor descriptor = system_->descriptor(*ino);
+  auto* whole = std::get_if<WholeBlob>(&descriptor);
+  ASSERT_NE(whole, nullptr);
+  std::string xattr(512, '\0');
+  const std::string path = system_->root().path() + "/" + BlobStore::blob_path(whole->blob);
+  const ssize_t n = ::getxattr(path.c_str(), kIdentityXattr, xattr.data(), xattr.size());
+  ASSERT_GT(n, 0);
+  auto header = decode_record_header(std::string_view(xattr).substr(0, static_cast<size_t>(n)));
+  ASSERT_TARN_OK(header.status());
+  EXPECT_EQ(header->identity.name, "large");
+  EXPECT_EQ(header->identity.ino, *ino);
+  EXPECT_EQ(header->data_bytes, bytes.size());
+  EXPECT_EQ(system_->read(*ino), bytes);
+  auto digests = system_->content().digest(*row, true);
+  ASSERT_TARN_OK(digests.status());
+  EXPECT_EQ(digests->sha256, as_text(digest::sha256(as_bytes(bytes)).bytes()));
+  EXPECT_EQ(digests->md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
+  auto stored = system_->row(*ino);
+  EXPECT_EQ(stored->digests, *digests);
+  EXPECT_EQ(stored->etag, row->etag);  // fixed when it settled
+  EXPECT_EQ(system_->content().owners(*system_->store().begin(), whole->blob).value(), 1);
+}
+
+TEST_P(ContentTest, EmptyHoleAndKeptBlobs) {
+  auto empty = system_->put("empty", "");
+  auto hole = system_->create("hole");
+  ASSERT_TARN_OK(hole->file->truncate(10 << 20));
+  system_->submit(*hole);
+  auto kept = system_->create("kept");
+  ASSERT_TARN_OK(kept->file->write(0, as_bytes("tiny")).status());
+  system_->submit(*kept, true);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_TRUE(std::holds_alternative<Empty>(system_->descriptor(*empty)));
+  EXPECT_EQ(system_->row(*empty)->etag, "d41d8cd98f00b204e9800998ecf8427e");
+  EXPECT_TRUE(std::holds_alternative<Empty>(system_->descriptor(hole->ino)));
+  EXPECT_EQ(system_->read(hole->ino), std::string(10 << 20, '\0'));
+  EXPECT_TRUE(std::holds_alternative<WholeBlob>(system_->descriptor(kept->ino)));
+  EXPECT_EQ(system_->read(kept->ino), "tiny");
+}
+
+TEST_P(ContentTest, CancelledTicketLeavesTheRow) {
+  auto open = system_->create("f");
+  ASSERT_TARN_OK(open.status());
+  auto ticket = system_->submit(*open);
+  EXPECT_TRUE(ticket->cancel());
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->done_calls, 0);
+  EXPECT_EQ(system_->row(open->ino)->state, meta::ContentState::kOpen);
+  ASSERT_TARN_OK(open->file->write(0, as_bytes("later")).status());
+  auto second = system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_FALSE(second->cancel());
+  EXPECT_TARN_OK(second->wait());
+  EXPECT_EQ(system_->read(open->ino), "later");
+}
+
+TEST_P(ContentTest, InPlaceUntouchedAndChanged) {
+  const std::string bytes = random_bytes(random_, 200'000);
+  auto ino = system_->put("f", bytes);
+  ASSERT_TARN_OK(system_->content().barrier());
+  const auto settled = system_->row(*ino).value();
+  auto open = system_->open_write(*ino, false);
+  ASSERT_TARN_OK(open.status());
+  EXPECT_EQ(system_->last_plan, WritePlan::Kind::kInPlace);
+  system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  auto row = system_->row(*ino).value();
+  EXPECT_EQ(row.state, meta::ContentState::kSettled);
+  EXPECT_EQ(row.generation, settled.generation);
+  EXPECT_EQ(row.etag, settled.etag);
+
+  open = system_->open_write(*ino, false);
+  ASSERT_TARN_OK(open->file->write(5, as_bytes("changed")).status());
+  system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  row = system_->row(*ino).value();
+  EXPECT_EQ(row.generation, Generation(2));
+  EXPECT_NE(row.etag, settled.etag);
+  EXPECT_EQ(row.content, settled.content);
+  std::string wanted = bytes;
+  wanted.replace(5, 7, "changed");
+  EXPECT_EQ(system_->read(*ino), wanted);
+}
+
+TEST_P(ContentTest, RewriteReplacesInOneTransaction) {
+  auto ino = system_->put("f", random_bytes(random_, 200'000));
+  ASSERT_TARN_OK(system_->content().barrier());
+  const auto old_row = system_->row(*ino).value();
+  auto old_reader = system_->content().open_read(old_row).value();
+  auto open = system_->open_write(*ino, true);
+  ASSERT_TARN_OK(open.status());
+  EXPECT_EQ(system_->last_plan, WritePlan::Kind::kPrivate);
+  ASSERT_TARN_OK(open->file->write(0, as_bytes("new")).status());
+  EXPECT_EQ(system_->row(*ino)->content, old_row.content);
+  system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->read(*ino), "new");
+  EXPECT_EQ(system_->row(*ino)->generation, Generation(2));
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("blobs"), 0u);
+  EXPECT_EQ(read_all(*old_reader).size(), 200'000u);  // who had it open keeps the bytes
+}
+
+TEST_P(ContentTest, AppendToPackedFileCopiesIt) {
+  auto ino = system_->put("f", "hello");
+  ASSERT_TARN_OK(system_->content().barrier());
+  for (int round = 0; round < 5; ++round) {
+    auto open = system_->open_write(*ino, false);
+    ASSERT_TARN_OK(open.status());
+    EXPECT_EQ(system_->last_plan, WritePlan::Kind::kPrivate);
+    auto size = open->file->stat()->size;
+    ASSERT_TARN_OK(open->file->write(size, as_bytes(" world")).status());
+    system_->submit(*open);
+    ASSERT_TARN_OK(system_->content().barrier());
+  }
+  EXPECT_EQ(system_->read(*ino), "hello world world world world world");
+  EXPECT_EQ(system_->row(*ino)->generation, Generation(6));
+  EXPECT_EQ(system_->content().packs().value()[0].live_records, 1u);
+}
+
+TEST_P(ContentTest, SharedBlobIsNeverWritten) {
+  const std::string bytes = random_bytes(random_, 400'000);
+  auto archive = system_->put("archive", bytes);
+  ASSERT_TARN_OK(system_->content().barrier());
+  const Descriptor whole = system_->descriptor(*archive);
+  const BlobId blob = std::get<WholeBlob>(whole).blob;
+  // A member as extract makes it.
+  auto member = system_->put("member", "");
+  ASSERT_TARN_OK(system_->content().barrier());
+  const Slice slice{blob, false, 1000, 5000};
+  ASSERT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) -> Status {
+                   meta::ContentChange change;
+                   change.content = encode(Descriptor(slice));
+                   change.size = 5000;
+                   TARN_TRY(meta::set_content(txn, TestSystem::context(), *member, change));
+                   return system_->content().attach(txn, *member, Generation(1), slice);
+                 }).status());
+  EXPECT_EQ(system_->content().owners(*system_->store().begin(), blob).value(), 2);
+  auto open = system_->open_write(*archive, false);
+  ASSERT_TARN_OK(open.status());
+  EXPECT_EQ(system_->last_plan, WritePlan::Kind::kPrivate);
+  ASSERT_TARN_OK(open->file->write(1000, as_bytes("XXXX")).status());
+  system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->read(*member), bytes.substr(1000, 5000));
+  EXPECT_EQ(system_->read(*archive).substr(1000, 4), "XXXX");
+  // The archive's old blob lives as long as its member.
+  ASSERT_TARN_OK(system_->remove("archive"));
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("blobs"), 1u);
+  EXPECT_EQ(system_->read(*member), bytes.substr(1000, 5000));
+  ASSERT_TARN_OK(system_->remove("member"));
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("blobs"), 0u);
+}
+
+TEST_P(ContentTest, DeadPackGoesWhenItsLastRecordDoes) {
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TARN_OK(system_->put("f" + std::to_string(i), "some bytes").status());
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  ASSERT_TARN_OK(system_->close());
+  system_->done_calls = 0;
+  ASSERT_TARN_OK(system_->open());  // the pack is not the current one any more
+  for (int i = 0; i < 9; ++i) ASSERT_TARN_OK(system_->remove("f" + std::to_string(i)));
+  ASSERT_TARN_OK(system_->content().barrier());
+  auto packs = system_->content().packs().value();
+  ASSERT_EQ(packs.size(), 1u);
+  EXPECT_EQ(packs[0].live_records, 1u);
+  ASSERT_TARN_OK(system_->remove("f9"));
+  ASSERT_TARN_OK(system_->content().barrier());
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("packs"), 0u);
+  EXPECT_TRUE(system_->content().packs()->empty());
+}
+
+TEST_P(ContentTest, FileRemovedBeforeItSettles) {
+  auto open = system_->create("f");
+  ASSERT_TARN_OK(open->file->write(0, as_bytes(random_bytes(random_, 200'000))).status());
+  ASSERT_TARN_OK(open->file->sync());  // it has a name now
+  EXPECT_EQ(system_->files_under("blobs"), 1u);
+  auto ticket = system_->submit(*open);
+  ASSERT_TARN_OK(system_->remove("f"));
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_TRUE(ticket->wait().is(Code::kStale));
+  EXPECT_EQ(system_->done_calls, 1);
+  open->file.reset();
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("blobs"), 0u);
+}
+
+TEST_P(ContentTest, TimesFollowTheRuleOfLiveAttributes) {
+  auto open = system_->create("f");
+  const TimeNs created = system_->row(open->ino)->mtime;
+  ASSERT_TARN_OK(system_->content().barrier());  // names it; that is no write
+  EXPECT_EQ(open->file->local()->is_named(), true);
+  EXPECT_EQ(open->file->stat()->stamp(), system_->row(open->ino)->grant);
+  system_->submit(*open);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->row(open->ino)->mtime, created);
+  auto set = system_->create("g");
+  ASSERT_TARN_OK(set->file->write(0, as_bytes("x")).status());
+  ASSERT_TARN_OK(set->file->set_times({}, 123 * kSecondNs));
+  system_->submit(*set);
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->row(set->ino)->mtime, 123 * kSecondNs);
+}
+
+TEST_P(ContentTest, IncomingSmallLargeInlineAndDropped) {
+  auto put = [&](const std::string& name, const std::string& bytes, bool may_inline) {
+    auto ino = system_->put(name, "").value();
+    EXPECT_TARN_OK(system_->content().barrier());
+    auto incoming = system_->content().begin_incoming(bytes.size()).value();
+    if (may_inline) incoming->allow_inline();
+    for (size_t at = 0; at < bytes.size(); at += 70'000) {
+      EXPECT_TARN_OK(incoming->append(as_bytes(std::string_view(bytes).substr(at, 70'000))));
+    }
+    auto done = incoming->finish();
+    EXPECT_TARN_OK(done.status());
+    EXPECT_EQ(done->size, bytes.size());
+    EXPECT_EQ(done->digests.md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
+    EXPECT_TARN_OK(system_->content().sync_incoming());
+    EXPECT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) -> Status {
+                     meta::ContentChange change;
+                     change.content = encode(done->descriptor);
+                     change.size = done->size;
+                     change.digests = done->digests;
+                     TARN_TRY(meta::set_content(txn, TestSystem::context(), ino, change));
+                     return system_->content().attach(txn, ino, Generation(1), done->descriptor);
+                   }).status());
+    return ino;
+  };
+  const std::string small = random_bytes(random_, 50'000), large = random_bytes(random_, 3'500'000);
+  const Ino a = put("a", small, false), b = put("b", large, false), c = put("c", "inline", true);
+  EXPECT_TRUE(std::holds_alternative<Slice>(system_->descriptor(a)));
+  EXPECT_TRUE(std::holds_alternative<WholeBlob>(system_->descriptor(b)));
+  EXPECT_TRUE(std::holds_alternative<Inline>(system_->descriptor(c)));
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_TRUE(std::holds_alternative<Slice>(system_->descriptor(c)));
+  EXPECT_EQ(system_->read(a), small);
+  EXPECT_EQ(system_->read(b), large);
+  EXPECT_EQ(system_->read(c), "inline");
+  EXPECT_TRUE(system_->content().reread(*system_->row(b))->empty());
+  {
+    auto dropped = system_->content().begin_incoming({}).value();
+    ASSERT_TARN_OK(dropped->append(as_bytes(large)));
+    ASSERT_TARN_OK(dropped->hole(1 << 20));
+    auto done = dropped->finish();
+    EXPECT_EQ(done->size, large.size() + (1 << 20));
+    ASSERT_TARN_OK(system_->content().sync_incoming());
+    EXPECT_EQ(system_->files_under("blobs"), 2u);
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("blobs"), 1u);
+}
+
+TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
+  std::vector<Ino> inodes;
+  std::vector<std::string> bytes;
+  for (int i = 0; i < 40; ++i) {
+    const size_t length = i < 36 ? 500 + random_() % 20'000 : 1'500'000 + random_() % 2'000'000;
+    bytes.push_back(random_bytes(random_, length));
+    inodes.push_back(system_->put("f" + std::to_string(i), bytes.back()).value());
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  for (Ino ino : inodes)
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), false).status());
+  ASSERT_TRUE(system_->content().scrub()->empty());
+  int found = 0, found_by_reread = 0, refused = 0;
+  const int kFlips = 200;
+  for (int flip = 0; flip < kFlips; ++flip) {
+    const size_t victim = random_() % inodes.size();
+    const uint64_t at = random_() % bytes[victim].size();
+    const auto row = system_->row(inodes[victim]).value();
+    const Descriptor d = decode(row.content).value();
+    std::string path = system_->root().path() + "/";
+    uint64_t offset = at;
+    if (auto* slice = std::get_if<Slice>(&d)) {
+      path += BlobStore::pack_path(slice->blob);
+      offset += slice->offset;
+    } else {
+      path += BlobStore::blob_path(std::get<WholeBlob>(d).blob);
+    }
+    auto fd = open_at(AT_FDCWD, path, O_RDWR).value();
+    char byte = 0;
+    ASSERT_EQ(::pread(fd.get(), &byte, 1, static_cast<off_t>(offset)), 1);
+    byte = static_cast<char>(byte ^ (1 << (flip % 8)));
+    ASSERT_EQ(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(offset)), 1);
+    if (flip % 2 == 0) {
+      auto damage = system_->content().scrub();
+      ASSERT_TARN_OK(damage.status());
+      if (damage->size() == 1 && (*damage)[0].ino == inodes[victim]) ++found;
+    } else {
+      auto damage = system_->content().reread(row);
+      ASSERT_TARN_OK(damage.status());
+      if (damage->size() == 1 && (*damage)[0].ino == inodes[victim]) ++found_by_reread;
+    }
+    std::byte one{};
+    auto read = system_->content().open_read(row).value()->read(at, std::span(&one, 1));
+    if (read.is(Code::kCorrupt)) ++refused;
+    byte = static_cast<char>(byte ^ (1 << (flip % 8)));
+    ASSERT_EQ(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(offset)), 1);
+    if (std::holds_alternative<WholeBlob>(d)) {
+      ASSERT_TRUE(system_->content().scrub()->empty());
+    } else {
+      ASSERT_TARN_OK(system_->close());  // a pack's damage is remembered: start afresh
+      TemporaryDirectory unused;
+      ASSERT_TARN_OK(system_->open());
+      ASSERT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) -> Status {
+                       return txn.scan(kv::Range::prefix(damage_prefix()),
+                                       [&](std::string_view key, std::string_view) {
+                                         txn.erase_blind(key);
+                                         return true;
+                                       });
+                     }).status());
+      ASSERT_TARN_OK(system_->close());
+      ASSERT_TARN_OK(system_->open());
+    }
+  }
+  EXPECT_EQ(found, kFlips / 2);
+  EXPECT_EQ(found_by_reread, kFlips / 2);
+  EXPECT_EQ(refused, kFlips);
+}
+
+TEST_P(ContentTest, BackgroundSettlesDigestsAndCountsEveryDone) {
+  ASSERT_TARN_OK(system_->close());
+  ContentOptions options;
+  options.barrier_interval_ns = 20 * kMillisecondNs;
+  ASSERT_TARN_OK(system_->open(options));
+  std::atomic<int> done{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 300; ++i) {
+        auto open = system_->create("t" + std::to_string(t) + "-" + std::to_string(i));
+        if (!open.is_ok()) continue;
+        const std::string bytes(static_cast<size_t>(100 + i), static_cast<char>('a' + t));
+        auto written = open->file->write(0, as_bytes(bytes));
+        ClosedFile closed;
+        closed.ino = open->ino;
+        closed.file = open->file;
+        closed.is_new = true;
+        closed.done = [&](const Result<meta::InodeRow>& row) {
+          if (row.is_ok() && written.is_ok()) ++done;
+        };
+        open->file.reset();
+        auto ticket = system_->content().submit_closed(std::move(closed));
+        if (i % 50 == 0) EXPECT_TARN_OK(ticket->wait());
+        if (i % 97 == 0) EXPECT_TARN_OK(system_->content().barrier());
+      }
+    });
+  }
+  auto big = system_->create("big");
+  const std::string bytes = random_bytes(random_, 2'000'000);
+  ASSERT_TARN_OK(big->file->write(0, as_bytes(bytes)).status());
+  EXPECT_TARN_OK(system_->submit(*big)->wait());
+  for (auto& thread : threads) thread.join();
+  EXPECT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(done, 1200);
+  for (int i = 0; i < 500 && system_->row(big->ino)->digests.md5.empty(); ++i) ::usleep(10'000);
+  EXPECT_EQ(system_->row(big->ino)->digests.md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
+  EXPECT_EQ(system_->read(system_->find("t3-299")->ino), std::string(399, 'd'));
+  EXPECT_TARN_OK(system_->close());
+}
+
+TEST_P(ContentTest, AdoptReopensByKernelHandle) {
+  auto open = system_->create("f");
+  ASSERT_TARN_OK(open->file->write(0, as_bytes("survives the worker")).status());
+  auto local = open->file->local();
+  const std::string handle = local->kernel_handle();
+  if (handle.empty()) GTEST_SKIP() << "this file system gives no kernel handles";
+  const BlobId blob = local->blob();
+  // Held by someone else, as the kernel holds a backing file.
+  UniqueFd holder(::dup(local->fd()));
+  system_->abandon();
+  ASSERT_TARN_OK(system_->open(TestSystem::quiet(), true));
+  auto adopted = system_->content().adopt(blob, handle, 0);
+  if (adopted.is(Code::kNotPermitted))
+    GTEST_SKIP() << "open_by_handle_at needs CAP_DAC_READ_SEARCH";
+  ASSERT_TARN_OK(adopted.status());
+  auto file = system_->content().open_new(*adopted);
+  EXPECT_EQ(read_all(*file), "survives the worker");
+  ASSERT_TARN_OK(system_->content().finish_take_over());
+  EXPECT_EQ(system_->row(open->ino)->state, meta::ContentState::kOpen);
+  system_->submit({open->ino, file, true, {}});
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->read(open->ino), "survives the worker");
+}
+
+}  // namespace
+}  // namespace tarn::content

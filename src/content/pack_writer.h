@@ -1,0 +1,64 @@
+// PackWriter: appends records to the current pack and makes packs durable, many appends a sync.
+//
+// `append` writes (not synced) and says where the data lies; `sync` makes every append that
+// returned before it durable. A pack is closed for appending at limits::kPackBytesMax and none is
+// continued after a restart. Pins keep a pack alive while someone holds a record that no row names
+// yet. Thread-safe.
+#pragma once
+
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "content/blob_store.h"
+#include "content/descriptor.h"
+#include "content/pack.h"
+#include "meta/meta.h"
+
+namespace tarn::content {
+
+class PackWriter {
+ public:
+  PackWriter(BlobStore& store, meta::IdAllocator& ids) : store_(store), ids_(ids) {}
+
+  struct Record {
+    Identity identity;
+    std::span<const std::byte> data;  // at most limits::kPackBytesMax / 4
+    uint64_t crc64 = 0;
+  };
+  /// One Slice a record, in order; each pinned once when `pinned`.
+  Result<std::vector<Slice>> append(std::span<const Record> records, bool pinned);
+  Status sync();
+  void unpin(BlobId pack);
+  /// Records may still be added to it, or someone pins it.
+  bool is_in_use(BlobId pack);
+  uint64_t bytes_written();
+
+ private:
+  struct Pack {
+    BlobId id;
+    UniqueFd fd;
+    uint64_t end = kPackHeaderBytes;  // where the next record goes
+    std::atomic<bool> is_dirty{true}, is_new{true};
+  };
+  using PackRef = std::shared_ptr<Pack>;
+
+  Result<PackRef> make_pack();
+  struct Reserved {
+    PackRef pack;
+    uint64_t offset = 0;
+  };
+  Result<Reserved> reserve(uint64_t bytes, uint64_t pins);
+
+  BlobStore& store_;
+  meta::IdAllocator& ids_;
+  Mutex mutex_{"content.pack_writer", 350};
+  PackRef current_;
+  std::vector<PackRef> unsynced_;
+  std::unordered_map<BlobId, uint64_t> pins_;
+  uint64_t bytes_written_ = 0;
+  // Held over fdatasync: who comes meanwhile waits and often finds nothing left to do.
+  Mutex sync_mutex_{"content.pack_sync", 345};
+};
+
+}  // namespace tarn::content
