@@ -120,10 +120,9 @@ Status ChunkedBody::end_chunk() {
   is_in_chunk_ = false;
   if (rule_.kind != PayloadRule::Kind::kChunkedSigned) return {};
   const std::string sha256 = chunk_digest_.finish()[digest::Algorithm::kSha256].hex();
-  return check_signature(
-      fmt::format("AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{}\n{}\n{}", rule_.amz_date, rule_.scope,
-                  rule_.seed_signature, kEmptySha256, sha256),
-      chunk_signature_);
+  return check_signature(fmt::format("AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{}\n{}\n{}", rule_.amz_date,
+                                     rule_.scope, rule_.seed_signature, kEmptySha256, sha256),
+                         chunk_signature_);
 }
 
 Status ChunkedBody::read_trailers() {
@@ -201,9 +200,9 @@ Result<size_t> VerifiedBody::read(std::span<std::byte> out) {
   if (!n.is_ok()) return fail_as(*inner_, n.status());
   seen_ += *n;
   if (expected_.size && seen_ > *expected_.size) {
-    return fail(400, "IncompleteBody",
-                fmt::format("the body has more than the {} bytes it was said to have",
-                            *expected_.size));
+    return fail(
+        400, "IncompleteBody",
+        fmt::format("the body has more than the {} bytes it was said to have", *expected_.size));
   }
   if (*n > 0) {
     if (!algorithms_.is_empty()) digest_.update(out.first(*n));
@@ -217,23 +216,23 @@ Result<size_t> VerifiedBody::read(std::span<std::byte> out) {
 Status VerifiedBody::judge() {
   trailers_ = inner_->trailers();
   if (expected_.size && seen_ != *expected_.size) {
-    return fail(400, "IncompleteBody",
-                fmt::format("the body has {} bytes and was said to have {}", seen_,
-                            *expected_.size));
+    return fail(
+        400, "IncompleteBody",
+        fmt::format("the body has {} bytes and was said to have {}", seen_, *expected_.size));
   }
   if (algorithms_.is_empty()) return {};
   const digest::DigestSet found = digest_.finish();
   if (expected_.payload_sha256 && found[digest::Algorithm::kSha256] != *expected_.payload_sha256) {
-    return fail(400, "XAmzContentSHA256Mismatch",
-                fmt::format("the body's SHA-256 is {} and x-amz-content-sha256 said {}",
-                            found[digest::Algorithm::kSha256].hex(),
-                            expected_.payload_sha256->hex()));
+    return fail(
+        400, "XAmzContentSHA256Mismatch",
+        fmt::format("the body's SHA-256 is {} and x-amz-content-sha256 said {}",
+                    found[digest::Algorithm::kSha256].hex(), expected_.payload_sha256->hex()));
   }
   if (expected_.content_md5 && found[digest::Algorithm::kMd5] != *expected_.content_md5) {
-    return fail(400, "BadDigest",
-                fmt::format("the body's MD5 is {} and Content-MD5 said {}",
-                            found[digest::Algorithm::kMd5].base64(),
-                            expected_.content_md5->base64()));
+    return fail(
+        400, "BadDigest",
+        fmt::format("the body's MD5 is {} and Content-MD5 said {}",
+                    found[digest::Algorithm::kMd5].base64(), expected_.content_md5->base64()));
   }
   if (!expected_.checksum) return {};
   auto& checksum = *expected_.checksum;
@@ -306,8 +305,7 @@ Outcome<std::unique_ptr<Body>> make_body(const Request& request, std::unique_ptr
     if (!value.is_ok()) {
       return fault("InvalidRequest", fmt::format("value for {} header is invalid", name.header));
     }
-    expected.checksum =
-        BodyExpectation::Checksum{name.algorithm, std::string(name.header), *value};
+    expected.checksum = BodyExpectation::Checksum{name.algorithm, std::string(name.header), *value};
   }
   const std::string trailer = to_lower(trim(request.headers.get("x-amz-trailer")));
   if (!trailer.empty() && is_chunked && rule.has_trailer && !expected.checksum) {

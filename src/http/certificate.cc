@@ -79,8 +79,8 @@ Result<CertificateFiles> ensure_certificate(const std::string& directory, const 
                                                           nullptr, nullptr);
                         }),
                         0600));
-  TARN_TRY(replace_file(files.certificate, pem([&](BIO* bio) { return PEM_write_bio_X509(bio, x); }),
-                        0644));
+  TARN_TRY(replace_file(files.certificate,
+                        pem([&](BIO* bio) { return PEM_write_bio_X509(bio, x); }), 0644));
   return files;
 }
 

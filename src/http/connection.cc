@@ -179,7 +179,11 @@ bool Connection::serve(bool may_linger) {
 }
 
 bool Connection::wait_readable(int timeout_ms) {
-  if (begin_ < end_ || transport_->has_pending()) return true;
+  return begin_ < end_ || wait_for_more(timeout_ms);
+}
+
+bool Connection::wait_for_more(int timeout_ms) {
+  if (transport_->has_pending()) return true;
   pollfd item{.fd = transport_->fd(), .events = POLLIN, .revents = 0};
   return ::poll(&item, 1, timeout_ms) > 0;
 }
@@ -208,12 +212,12 @@ Connection::Next Connection::serve_one(bool may_linger) {
   const TimeNs deadline = Clock::system().monotonic() + options_.head_timeout_s * kSecondNs;
   bool is_first = true;
   while (!parser.is_head_done()) {
-    const TimeNs left = deadline - Clock::system().monotonic();
-    if (left <= 0 || !wait_readable(static_cast<int>(left / kMillisecondNs) + 1)) {
-      if (!is_first) refuse({408, "RequestTimeout", "the head of the request did not arrive"});
-      return Next::kClose;
-    }
     if (begin_ == end_ || !is_first) {
+      const TimeNs left = deadline - Clock::system().monotonic();
+      if (left <= 0 || !wait_for_more(static_cast<int>(left / kMillisecondNs) + 1)) {
+        refuse({408, "RequestTimeout", "the head of the request did not arrive in time"});
+        return Next::kClose;
+      }
       if (!fill().is_ok()) return Next::kClose;
     }
     is_first = false;
@@ -284,13 +288,13 @@ void Connection::refuse(const Fault& fault) {
 Status Connection::write(const Request& request, Response& response, bool keep_alive) {
   const bool has_body = request.method != "HEAD" && response.status != 304 &&
                         response.status != 204 && response.status >= 200;
-  const uint64_t length = response.stated_length.value_or(
-      response.source ? response.source_length : response.body.size());
-  std::string head =
-      fmt::format("HTTP/1.1 {} {}\r\nServer: Tarn\r\nDate: {}\r\nx-amz-request-id: {}\r\n"
-                  "x-amz-id-2: {}\r\n",
-                  response.status, reason_of(response.status),
-                  format_http_date(Clock::system().now()), request.id, request.id);
+  const uint64_t length = response.stated_length.value_or(response.source ? response.source_length
+                                                                          : response.body.size());
+  std::string head = fmt::format(
+      "HTTP/1.1 {} {}\r\nServer: Tarn\r\nDate: {}\r\nx-amz-request-id: {}\r\n"
+      "x-amz-id-2: {}\r\n",
+      response.status, reason_of(response.status), format_http_date(Clock::system().now()),
+      request.id, request.id);
   for (const auto& [name, value] : response.headers.all()) {
     // A line break in a value would begin a header of its own.
     const bool is_clean = name.find_first_of("\r\n:") == std::string::npos &&
@@ -330,8 +334,8 @@ Status Connection::write_source(Response& response, std::string head) {
       TARN_TRY(transport_->send_file(extent.fd, extent.offset, n));
     } else {
       if (buffer.empty()) buffer.resize(kSendBytes);
-      TARN_ASSIGN(n, source.read(offset, std::span(buffer).first(
-                                             std::min<uint64_t>(left, buffer.size()))));
+      TARN_ASSIGN(
+          n, source.read(offset, std::span(buffer).first(std::min<uint64_t>(left, buffer.size()))));
       if (n == 0) return Status(Code::kIo, "the file became shorter while it was sent");
       TARN_TRY(transport_->send(std::span(buffer).first(n), n < left));
     }

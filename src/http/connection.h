@@ -33,6 +33,7 @@ class Connection {
   enum class Next { kAnother, kIdle, kClose };
   Next serve_one(bool may_linger);
   bool wait_readable(int timeout_ms);
+  bool wait_for_more(int timeout_ms);
   Status fill();
   Status write(const Request& request, Response& response, bool keep_alive);
   Status write_source(Response& response, std::string head);

@@ -44,10 +44,9 @@ int number_at(std::string_view text, size_t at, size_t digits) {
 
 std::string format_http_date(TimeNs time) {
   const tm p = calendar(time);
-  return fmt::format("{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-                     kDays[static_cast<size_t>(p.tm_wday)], p.tm_mday,
-                     kMonths[static_cast<size_t>(p.tm_mon)], p.tm_year + 1900, p.tm_hour, p.tm_min,
-                     p.tm_sec);
+  return fmt::format(
+      "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT", kDays[static_cast<size_t>(p.tm_wday)], p.tm_mday,
+      kMonths[static_cast<size_t>(p.tm_mon)], p.tm_year + 1900, p.tm_hour, p.tm_min, p.tm_sec);
 }
 
 std::optional<TimeNs> parse_http_date(std::string_view text) {

@@ -25,7 +25,8 @@ void Headers::add(std::string name, std::string value) {
 }
 
 void Headers::set(std::string_view name, std::string value) {
-  std::erase_if(fields_, [&](const auto& field) { return equals_ignoring_case(field.first, name); });
+  std::erase_if(fields_,
+                [&](const auto& field) { return equals_ignoring_case(field.first, name); });
   fields_.emplace_back(std::string(name), std::move(value));
 }
 
@@ -61,8 +62,7 @@ Result<std::string> read_all(Body& body, size_t bytes_max) {
     TARN_ASSIGN(const size_t n, body.read(buffer));
     if (n == 0) return text;
     if (text.size() + n > bytes_max) {
-      return Status(Code::kFileTooLarge,
-                    fmt::format("the body has more than {} bytes", bytes_max));
+      return Status(Code::kFileTooLarge, fmt::format("the body has more than {} bytes", bytes_max));
     }
     text.append(reinterpret_cast<const char*>(buffer.data()), n);
   }

@@ -96,9 +96,9 @@ class KeyStore {
 
 struct Request {
   std::string method;
-  std::string target;    // as sent
-  std::string raw_path;  // as sent, without the query
-  std::string path;      // decoded once
+  std::string target;                                      // as sent
+  std::string raw_path;                                    // as sent, without the query
+  std::string path;                                        // decoded once
   std::vector<std::pair<std::string, std::string>> query;  // decoded
   Headers headers;
   Identity caller;

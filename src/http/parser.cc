@@ -1,9 +1,9 @@
 #include "http/parser.h"
 
+#include <fmt/format.h>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <fmt/format.h>
 
 #include "http/uri.h"
 
@@ -16,9 +16,9 @@ constexpr uint32_t kHeadBytesMax = 64 * 1024;
 
 std::unexpected<Fault> bad(const beast::error_code& error) {
   if (error == beast::http::error::header_limit) {
-    return std::unexpected(Fault{431, "RequestHeaderSectionTooLarge",
-                                 fmt::format("the head of a request has at most {} bytes",
-                                             kHeadBytesMax)});
+    return std::unexpected(
+        Fault{431, "RequestHeaderSectionTooLarge",
+              fmt::format("the head of a request has at most {} bytes", kHeadBytesMax)});
   }
   return std::unexpected(
       Fault{400, "BadRequest", fmt::format("this is not HTTP/1.1: {}", error.message())});
@@ -43,10 +43,8 @@ RequestParser::RequestParser(RequestParser&&) noexcept = default;
 
 Outcome<size_t> RequestParser::feed(std::span<const std::byte> bytes) {
   beast::error_code error;
-  const size_t n =
-      state_->parser.put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
-  if (error && error != beast::http::error::need_more &&
-      error != beast::http::error::need_buffer) {
+  const size_t n = state_->parser.put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
+  if (error && error != beast::http::error::need_more && error != beast::http::error::need_buffer) {
     return bad(error);
   }
   return n;
@@ -73,8 +71,8 @@ Outcome<Request> RequestParser::take_request() {
   auto query = parse_query(question == std::string_view::npos ? std::string_view()
                                                               : target.substr(question + 1));
   if (!path || !query || !request.raw_path.starts_with('/')) {
-    return std::unexpected(Fault{
-        400, "InvalidURI", fmt::format("the target '{}' cannot be decoded", request.target)});
+    return std::unexpected(
+        Fault{400, "InvalidURI", fmt::format("the target '{}' cannot be decoded", request.target)});
   }
   request.path = std::move(*path);
   request.query = std::move(*query);
@@ -109,8 +107,7 @@ Outcome<RequestParser::Progress> RequestParser::feed_body(std::span<const std::b
   while (!state_->parser.is_done() && body.size > 0 && progress.taken < bytes.size()) {
     beast::error_code error;
     const auto rest = bytes.subspan(progress.taken);
-    const size_t n =
-        state_->parser.put(boost::asio::const_buffer(rest.data(), rest.size()), error);
+    const size_t n = state_->parser.put(boost::asio::const_buffer(rest.data(), rest.size()), error);
     progress.taken += n;
     if (error == beast::http::error::need_more || error == beast::http::error::need_buffer) {
       if (n == 0) break;

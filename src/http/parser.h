@@ -30,7 +30,7 @@ class RequestParser {
   bool expects_continue() const;
 
   struct Progress {
-    size_t taken = 0;   // of `bytes`
+    size_t taken = 0;    // of `bytes`
     size_t decoded = 0;  // put into `out`
     bool is_done = false;
   };

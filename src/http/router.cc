@@ -50,8 +50,7 @@ Service* Router::find(const Request& request, const SignatureClaim* claim) {
 }
 
 std::optional<Fault> Router::serve(Request& request, Service& service,
-                                   const std::optional<SignatureClaim>& claim,
-                                   Response& response) {
+                                   const std::optional<SignatureClaim>& claim, Response& response) {
   if (!claim) {
     return Fault{403, "AccessDenied",
                  "the request is not signed: `eval $(tarn env)` gives a client this Tarn's keys"};

@@ -92,8 +92,7 @@ class ServerImpl final : public Server {
     const uint64_t one = 1;
     if (::write(wake_.get(), &one, sizeof one) < 0) log_warn("http.stop", "eventfd: {}", errno);
     if (poller_.joinable()) poller_.join();
-    const TimeNs deadline =
-        Clock::system().monotonic() + options_.stop_timeout_s * kSecondNs;
+    const TimeNs deadline = Clock::system().monotonic() + options_.stop_timeout_s * kSecondNs;
     while (busy_.load() > 0 && Clock::system().monotonic() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       // Clients that merely keep the connection open are not waited for.
@@ -153,8 +152,7 @@ class ServerImpl final : public Server {
       const int fd = socket.get();
       set_timeouts(fd, options_.progress_timeout_s);
       const auto& tls = options_.addresses[index].tls;
-      auto transport =
-          tls ? tls->wrap(std::move(socket)) : make_plain_transport(std::move(socket));
+      auto transport = tls ? tls->wrap(std::move(socket)) : make_plain_transport(std::move(socket));
       {
         MutexLock lock(mutex_);
         if (connections_.size() >= options_.connections_max) {

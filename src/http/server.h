@@ -17,8 +17,8 @@
 namespace tarn::http {
 
 struct ListenAddress {
-  std::string host;  // a name or address; empty: 127.0.0.1
-  uint16_t port = 0;  // 0: any free one
+  std::string host;                 // a name or address; empty: 127.0.0.1
+  uint16_t port = 0;                // 0: any free one
   std::shared_ptr<TlsContext> tls;  // null: plain
 };
 

@@ -112,9 +112,9 @@ Outcome<std::optional<SignatureClaim>> read_presigned(const Request& request) {
       std::from_chars(expires.data(), expires.data() + expires.size(), claim.expires_s);
   if (error != std::errc{} || end != expires.data() + expires.size() ||
       claim.expires_s > kExpiresMax) {
-    return fault(400, "AuthorizationQueryParametersError",
-                 fmt::format("X-Amz-Expires is '{}'; it must be 0 to {} seconds", expires,
-                             kExpiresMax));
+    return fault(
+        400, "AuthorizationQueryParametersError",
+        fmt::format("X-Amz-Expires is '{}'; it must be 0 to {} seconds", expires, kExpiresMax));
   }
   return claim;
 }
@@ -226,9 +226,9 @@ std::string canonical_request(const Request& request, const SignatureClaim& clai
 std::string derive_signing_key(std::string_view secret, const SignatureClaim& claim) {
   std::string key = "AWS4";
   key += secret;
-  for (std::string_view part : {std::string_view(claim.date), std::string_view(claim.region),
-                                std::string_view(claim.service),
-                                std::string_view("aws4_request")}) {
+  for (std::string_view part :
+       {std::string_view(claim.date), std::string_view(claim.region),
+        std::string_view(claim.service), std::string_view("aws4_request")}) {
     key = hmac_sha256(key, part);
   }
   return key;
