@@ -37,29 +37,31 @@ bool FileSystemImpl::has_handles(Ino ino) {
   return inode->handles > 0;
 }
 
-Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
+Status FileSystemImpl::take_back(OpenInode& inode) {
   content::TicketRef ticket;
+  {
+    MutexLock lock(inode.state);
+    if (inode.is_live) ticket = inode.ticket;
+  }
+  if (!ticket) return {};
+  if (!ticket->cancel()) return ticket->wait();
+  MutexLock lock(inode.state);
+  inode.ticket = nullptr;
+  inode.was_written = true;  // its times were judged at the close before
+  handles_->free(std::exchange(inode.pending_slot, Fh{}));
+  return {};
+}
+
+Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
+  TARN_TRY(take_back(inode));
   bool is_live = false, has_handles = false, has_direct = false;
   content::FileRef file;
   {
     MutexLock lock(inode.state);
     is_live = inode.is_live;
-    ticket = inode.ticket;
     file = inode.file;
     has_handles = inode.handles > 0;
     has_direct = has_handles && inode.path == Path::kDirect;
-  }
-  if (is_live && ticket) {
-    if (ticket->cancel()) {
-      MutexLock lock(inode.state);
-      inode.ticket = nullptr;
-      inode.was_written = true;  // its times were judged at the close before
-      handles_->free(std::exchange(inode.pending_slot, Fh{}));
-    } else {
-      TARN_TRY(ticket->wait());
-      MutexLock lock(inode.state);
-      is_live = inode.is_live;
-    }
   }
   if (is_live) {
     if (!truncate) return {};
