@@ -48,7 +48,8 @@ Status FileSystemImpl::take_back(OpenInode& inode) {
   MutexLock lock(inode.state);
   inode.ticket = nullptr;
   inode.was_written = true;  // its times were judged at the close before
-  handles_->free(std::exchange(inode.pending_slot, Fh{}));
+  // Its slot stays until a handle's or the next submission's takes its place: a process that dies in
+  // between must find the file.
   return {};
 }
 
@@ -147,7 +148,7 @@ void FileSystemImpl::submit(OpenInode& inode) {
   Result<Fh> pending = handles_->take(slot);
   {
     MutexLock lock(inode.state);
-    if (pending.is_ok()) inode.pending_slot = *pending;
+    if (pending.is_ok()) handles_->free(std::exchange(inode.pending_slot, *pending));
   }
   content::TicketRef ticket = content_->submit_closed(std::move(closed));
   MutexLock lock(inode.state);
@@ -324,6 +325,7 @@ Result<Opened> FileSystemImpl::add_handle(const Caller& caller, OpenInode& inode
     opened.may_keep_cache = may_keep_cache(inode.ino, generation);
   }
   MutexLock lock(inode.state);
+  if (!inode.ticket) handles_->free(std::exchange(inode.pending_slot, Fh{}));
   if (!inode.file || !has_handles) inode.file = file;
   inode.path = path;
   ++inode.handles;
