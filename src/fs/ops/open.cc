@@ -48,8 +48,8 @@ Status FileSystemImpl::take_back(OpenInode& inode) {
   MutexLock lock(inode.state);
   inode.ticket = nullptr;
   inode.was_written = true;  // its times were judged at the close before
-  // Its slot stays until a handle's or the next submission's takes its place: a process that dies in
-  // between must find the file.
+  // Its slot stays until a handle's or the next submission's takes its place: a process that dies
+  // in between must find the file.
   return {};
 }
 
