@@ -18,39 +18,28 @@ Json shell(const std::string& script) {
   return Json::array({"sh", "-c", script});
 }
 
+constexpr const char* kSmallPlan = R"({
+  "rows": ["extract", "pickled", "job_start", "train"], "runs": 2,
+  "machine": {"cores": 2}, "dataset": {"bytes": 10}, "missing": ["something"],
+  "tables": [{"archive": ".tar", "link": "loopback", "cache": "left", "drops_caches": false,
+    "probes": [{"name": "sleep", "command": ["sleep", "0.1"], "bytes": 100}],
+    "floors": {"extract": [{"probe": "sleep", "bytes": 200}],
+               "pickled": [], "job_start": [], "train": []},
+    "ways": []}]})";
+
 Json small_plan() {
-  const auto way = [](const std::string& name, const std::string& sum) {
-    return Json{{"name", name},
-                {"stages",
-                 {{{"row", "extract"},
-                   {"command", shell("true")},
-                   {"bytes_copied", 10},
-                   {"bytes_decompressed", 7}},
-                  {{"row", "pickled"},
-                   {"command", shell("echo noise; echo '{\"sum\": " + sum + "}'")},
-                   {"captures", {{"sum", "sum"}}}},
-                  {{"row", "train"},
-                   {"first_line_row", "job_start"},
-                   {"command", shell("echo begun; sleep 0.2; echo '{\"final_loss\": 1.5}'")},
-                   {"captures", {{"loss", "final_loss"}}}}}}};
-  };
-  return {{"rows", {"extract", "pickled", "job_start", "train"}},
-          {"runs", 2},
-          {"machine", {{"cores", 2}}},
-          {"dataset", {{"bytes", 10}}},
-          {"missing", {"something"}},
-          {"tables",
-           {{{"archive", ".tar"},
-             {"link", "loopback"},
-             {"cache", "left"},
-             {"drops_caches", false},
-             {"probes", {{{"name", "sleep"}, {"command", shell("sleep 0.1")}, {"bytes", 100}}}},
-             {"floors",
-              {{"extract", {{{"probe", "sleep"}, {"bytes", 200}}}},
-               {"pickled", Json::array()},
-               {"job_start", Json::array()},
-               {"train", Json::array()}}},
-             {"ways", {way("copy", "5"), way("in_place_reread", "5")}}}}}};
+  Json plan = Json::parse(kSmallPlan);
+  for (const char* name : {"copy", "in_place_reread"}) {
+    Json way = Json::parse(R"({"stages": [
+      {"row": "extract", "command": ["true"], "bytes_copied": 10, "bytes_decompressed": 7},
+      {"row": "pickled", "command": ["sh", "-c", "echo noise; echo '{\"sum\": 5}'"],
+       "captures": {"sum": "sum"}},
+      {"row": "train", "first_line_row": "job_start", "captures": {"loss": "final_loss"},
+       "command": ["sh", "-c", "echo begun; sleep 0.2; echo '{\"final_loss\": 1.5}'"]}]})");
+    way["name"] = name;
+    plan["tables"][0]["ways"].push_back(std::move(way));
+  }
+  return plan;
 }
 
 Result<Report> run_of(const Json& json) {

@@ -44,9 +44,10 @@ TablePlan table_of(const Json& json) {
                             .bytes = probe.at("bytes").get<uint64_t>()});
   }
   for (const auto& [row, parts] : json.at("floors").items()) {
+    // A row may have no part: then nothing bounds it from below.
+    auto& floor = table.floors[row];
     for (const Json& part : parts)
-      table.floors[row].push_back(
-          {part.at("probe").get<std::string>(), part.at("bytes").get<uint64_t>()});
+      floor.push_back({part.at("probe").get<std::string>(), part.at("bytes").get<uint64_t>()});
   }
   for (const Json& way : json.at("ways")) {
     Way& added = table.ways.emplace_back(

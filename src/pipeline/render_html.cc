@@ -111,9 +111,8 @@ std::string numbers(const Report& report, const TableReport& table) {
        [&](const WayReport& way) { return fmt::format("{:.3f}", way.total(report.rows, false)); });
   line("total with train",
        [&](const WayReport& way) { return fmt::format("{:.3f}", way.total(report.rows, true)); });
-  line("extract + verify", [&](const WayReport& way) {
-    return fmt::format("{:.3f}", way.median("extract") + way.median("verify"));
-  });
+  line("extract + verify",
+       [&](const WayReport& way) { return fmt::format("{:.3f}", way.extract_and_verify()); });
   line("MB copied", [](const WayReport& way) {
     return fmt::format("{:.1f}", static_cast<double>(way.bytes_copied) / 1e6);
   });

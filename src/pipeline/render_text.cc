@@ -45,9 +45,8 @@ void add_table(std::string& out, const Report& report, const TableReport& table)
       "total with train",
       [&](const WayReport& way) { return seconds(way.total(report.rows, true)); }, "");
   for_each_way(
-      "extract + verify",
-      [&](const WayReport& way) { return seconds(way.median("extract") + way.median("verify")); },
-      seconds(table.floors.at("extract") + table.floors.at("verify")));
+      "extract + verify", [&](const WayReport& way) { return seconds(way.extract_and_verify()); },
+      seconds(table.floor_of_extract_and_verify()));
   for_each_way(
       "bytes copied", [](const WayReport& way) { return megabytes(way.bytes_copied); }, "");
   for_each_way(

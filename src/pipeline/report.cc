@@ -113,6 +113,23 @@ double WayReport::total(const std::vector<std::string>& rows, bool with_train) c
   return sum;
 }
 
+double WayReport::extract_and_verify() const {
+  double sum = 0;
+  for (const char* row : {"extract", "verify"}) {
+    if (const auto found = seconds.find(row); found != seconds.end())
+      sum += median_of(found->second);
+  }
+  return sum;
+}
+
+double TableReport::floor_of_extract_and_verify() const {
+  double sum = 0;
+  for (const char* row : {"extract", "verify"}) {
+    if (const auto found = floors.find(row); found != floors.end()) sum += found->second;
+  }
+  return sum;
+}
+
 const WayReport* TableReport::way(const std::string& name) const {
   const auto found = std::find_if(ways.begin(), ways.end(),
                                   [&](const WayReport& way) { return way.name == name; });
