@@ -1,5 +1,6 @@
-// The races that a file system must not lose, as transactions on rows laid out as DESIGN's section
-// 3 says, on every engine: thousands of times with both orders of commit chosen, and with threads.
+// The races that a file system must not lose, as transactions on rows laid out as room meta lays
+// them out, on every engine: thousands of times with both orders of commit chosen, and with
+// threads.
 //
 //   E dir / name     an entry (a file's); with `/` at the end of name a sub-directory's
 //   A dir            alive: written by mkdir, erased with the directory, tracked-read by who adds
