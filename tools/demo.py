@@ -118,7 +118,7 @@ class Place:
         self.origin, self.buckets = DEMO / "origin", DEMO / "buckets"
         self.venv_python = environment() / "bin" / "python"
         self.has_dataset = has_command("dataset", "sum") and has_command("preview")
-        self.servers, self.tarn_variables = [], None
+        self.servers, self.tarn_variables, self.has_jobs = [], None, False
         for folder in (self.local, self.origin, self.buckets):
             folder.mkdir(parents=True)
         self.hyperparameters = {}
@@ -222,10 +222,10 @@ def missing_parts(place):
     if not place.tarn_variables:
         missing += [f"{way}.upload: this tarn has no S3 endpoint yet; measured is a look-up of every record on the "
                     "mount" for way in ("in_place_tools", "in_place_reread", "in_place_stored", "again")]
-    # A job through CreateTrainingJob is a part of its own; until then the program is started directly.
-    missing += [f"{way}.job_start: no training jobs in this tarn yet; measured is the program's start with the "
-                "directory on the mount as its channel"
-                for way in ("in_place_tools", "in_place_reread", "in_place_stored", "again")]
+    if not place.has_jobs:
+        missing += [f"{way}.job_start: no training jobs in this tarn yet; measured is the program's start with the "
+                    "directory on the mount as its channel"
+                    for way in ("in_place_tools", "in_place_reread", "in_place_stored", "again")]
     if not place.has_dataset:
         missing += [f"{way}.{row}: this tarn has no `tarn dataset` and `tarn preview` yet; measured is Python's pickle"
                     for way in ("copy_fast", "in_place_reread", "in_place_stored", "again")
@@ -272,10 +272,10 @@ def serve(network):
     if not port:
         return server, None
     variables = {}
-    for line in server.command("env").stdout.splitlines():
-        name, _, value = line.removeprefix("export ").partition("=")
+    for word in shlex.split(server.command("env").stdout.replace(";", " ")):
+        name, _, value = word.partition("=")
         if name.startswith("AWS_"):
-            variables[name] = shlex.split(value)[0] if value else ""
+            variables[name] = value
     return server, {**variables, "AWS_ENDPOINT_URL": f"http://{network.address}:{port}"}
 
 
@@ -290,6 +290,9 @@ def measure(options):
         place.start_servers(data.archives[options.archives[0]].parent)
         say("tarn serve")
         server, place.tarn_variables = serve(network)
+        place.has_jobs = bool(place.tarn_variables) and subprocess.run(
+            [place.venv_python, TOP / "tools" / "pipeline" / "job.py", "probe"], capture_output=True,
+            env={**os.environ, **place.tarn_variables}).returncode == 0
         images, why = images_that_fit(place, data, options)
         plan = build_plan(options, data, place, images, why)
         (DEMO / "plan.json").write_text(json.dumps(plan, indent=1) + "\n")

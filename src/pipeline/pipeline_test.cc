@@ -77,6 +77,7 @@ TEST(Process, TimesTheWholeAndTheFirstLine) {
   EXPECT_EQ(run->output, "one\ntwo\n");
   EXPECT_GE(run->first_line, 100 * kMillisecondNs);
   EXPECT_GE(run->took - run->first_line, 200 * kMillisecondNs);
+  EXPECT_GE(run->second_line - run->first_line, 200 * kMillisecondNs);
 }
 
 TEST(Process, SaysHowACommandFailed) {
@@ -110,6 +111,22 @@ TEST(Runner, MeasuresEveryRowOfEveryWay) {
   EXPECT_GE(table.floors.at("extract"), 0.2);
   EXPECT_EQ(table.floors.at("train"), 0);
   EXPECT_TRUE(flags_of(report.value()).empty());
+}
+
+TEST(Runner, BeginsWhereTheClientIsReady) {
+  Json json = small_plan();
+  json["runs"] = 1;
+  Json& stage = json["tables"][0]["ways"][0]["stages"][2];
+  stage["begins_at_first_line"] = true;
+  stage["command"] = {
+      "sh", "-c",
+      "sleep 0.5; echo ready; sleep 0.1; echo begun; sleep 0.2; echo '{\"final_loss\": 1.5}'"};
+  const auto report = run_of(json);
+  ASSERT_TRUE(report.is_ok()) << report.status().to_string();
+  const WayReport& way = report->tables[0].ways[0];
+  EXPECT_GE(way.median("job_start"), 0.1);
+  EXPECT_LT(way.median("job_start"), 0.5);
+  EXPECT_GE(way.median("train"), 0.2);
 }
 
 TEST(Runner, NamesTheStageThatFails) {

@@ -20,6 +20,7 @@ Stage stage_of(const Json& json) {
               .command = json.at("command").get<Command>(),
               .what = json.value("what", ""),
               .first_line_row = std::nullopt,
+              .begins_at_first_line = json.value("begins_at_first_line", false),
               .bytes_copied = json.value("bytes_copied", uint64_t{0}),
               .bytes_decompressed = json.value("bytes_decompressed", uint64_t{0}),
               .captures = {}};

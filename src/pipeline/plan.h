@@ -27,8 +27,11 @@ struct Stage {
   std::string row;
   Command command;
   std::string what;  // for people: what the command is
-  /// When set, the time to the command's first line of output is this row, and `row` is the rest.
+  /// When set, the time to the command's first line of output (its second, where time begins at
+  /// the first) is this row, and `row` is the rest.
   std::optional<std::string> first_line_row;
+  /// The command's first line says that its client is ready; time begins there, not at its start.
+  bool begins_at_first_line = false;
   uint64_t bytes_copied = 0;        // stored data-set bytes that it writes again
   uint64_t bytes_decompressed = 0;  // bytes that it inflates
   /// Name in the report -> key in the last line of output, a JSON object.

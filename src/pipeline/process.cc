@@ -71,6 +71,13 @@ std::string shown(const Command& command) {
   return text;
 }
 
+void note_lines(TimedRun& run, TimeNs now) {
+  const size_t first = run.output.find('\n');
+  if (run.second_line != 0 || first == std::string::npos) return;
+  if (run.first_line == 0) run.first_line = now;
+  if (run.output.find('\n', first + 1) != std::string::npos) run.second_line = now;
+}
+
 /// Reads both pipes to their ends; false when the time is up.
 bool drain(Pipe& out, Pipe& err, TimeNs began, uint64_t seconds_max, TimedRun& run,
            std::string& messages) {
@@ -83,7 +90,7 @@ bool drain(Pipe& out, Pipe& err, TimeNs began, uint64_t seconds_max, TimedRun& r
     if (now > static_cast<TimeNs>(seconds_max) * kSecondNs) return false;
     if (fds[0].revents != 0) {
       if (!read_some(fds[0].fd, run.output, kOutputBytesMax)) fds[0].fd = -1;
-      if (run.first_line == 0 && run.output.contains('\n')) run.first_line = now;
+      note_lines(run, now);
     }
     if (fds[1].revents != 0 && !read_some(fds[1].fd, messages, kMessageBytesMax)) fds[1].fd = -1;
     fds[0].revents = fds[1].revents = 0;
@@ -110,6 +117,7 @@ Result<TimedRun> run_timed(const Command& command, uint64_t seconds_max) {
   }
   run.took = Clock::system().monotonic() - began;
   if (run.first_line == 0) run.first_line = run.took;
+  if (run.second_line == 0) run.second_line = run.took;
   if (is_in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0) return run;
   std::string how = !is_in_time ? fmt::format("was killed after {} s", seconds_max)
                     : WIFSIGNALED(status)

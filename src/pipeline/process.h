@@ -16,8 +16,9 @@ namespace tarn::pipeline {
 
 struct TimedRun {
   TimeNs took = 0;
-  TimeNs first_line = 0;  // until the first line end on standard output; `took` when none came
-  std::string output;     // standard output
+  TimeNs first_line = 0;   // until the first line end on standard output; `took` when none came
+  TimeNs second_line = 0;  // the same of the second
+  std::string output;      // standard output
 };
 
 /// Runs `command` (looked up in PATH); Internal with the end of its messages when it fails, is

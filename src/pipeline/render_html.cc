@@ -119,10 +119,7 @@ std::string numbers(const Report& report, const TableReport& table) {
   line("MB decompressed", [](const WayReport& way) {
     return fmt::format("{:.1f}", static_cast<double>(way.bytes_decompressed) / 1e6);
   });
-  line("final loss", [](const WayReport& way) {
-    const auto found = way.captures.find("loss");
-    return found == way.captures.end() ? std::string("-") : escaped(found->second.back().dump());
-  });
+  line("final loss", [](const WayReport& way) { return escaped(way.shown_loss()); });
   return out + "</table></div>\n";
 }
 

@@ -52,13 +52,7 @@ void add_table(std::string& out, const Report& report, const TableReport& table)
   for_each_way(
       "bytes decompressed", [](const WayReport& way) { return megabytes(way.bytes_decompressed); },
       "");
-  for_each_way(
-      "final loss",
-      [](const WayReport& way) {
-        const auto found = way.captures.find("loss");
-        return found == way.captures.end() ? std::string("-") : found->second.back().dump();
-      },
-      "");
+  for_each_way("final loss", [](const WayReport& way) { return way.shown_loss(); }, "");
   const auto ratio = [&](const char* slower, const char* faster) {
     return table.ratio(report.rows, slower, faster);
   };

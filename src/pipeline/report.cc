@@ -122,6 +122,13 @@ double WayReport::extract_and_verify() const {
   return sum;
 }
 
+std::string WayReport::shown_loss() const {
+  const auto found = captures.find("loss");
+  if (found == captures.end()) return "-";
+  const Json& loss = found->second.back();
+  return loss.is_number() ? fmt::format("{:.8f}", loss.get<double>()) : loss.dump();
+}
+
 double TableReport::floor_of_extract_and_verify() const {
   double sum = 0;
   for (const char* row : {"extract", "verify"}) {

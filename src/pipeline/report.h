@@ -27,6 +27,8 @@ struct WayReport {
   /// Medians of extract and verify together, as the published table very likely counts verify;
   /// rows that are not there count nothing.
   double extract_and_verify() const;
+  /// The final loss for people, or "-".
+  std::string shown_loss() const;
 };
 
 struct TableReport {

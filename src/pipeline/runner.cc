@@ -52,8 +52,10 @@ Result<double> run_stage(const Plan& plan, const TablePlan& table, const Stage& 
                          WayReport& way) {
   if (table.drops_caches) TARN_TRY(drop_caches());
   TARN_ASSIGN(const TimedRun run, run_timed(stage.command, plan.stage_seconds_max));
-  const TimeNs head = stage.first_line_row ? run.first_line : 0;
-  way.seconds[stage.row].push_back(to_seconds(run.took - head));
+  const TimeNs begin = stage.begins_at_first_line ? run.first_line : 0;
+  const TimeNs split = stage.begins_at_first_line ? run.second_line : run.first_line;
+  const TimeNs head = stage.first_line_row ? split - begin : 0;
+  way.seconds[stage.row].push_back(to_seconds(run.took - begin - head));
   way.what[stage.row] = stage.what;
   if (stage.first_line_row) {
     way.seconds[*stage.first_line_row].push_back(to_seconds(head));
@@ -67,7 +69,7 @@ Result<double> run_stage(const Plan& plan, const TablePlan& table, const Stage& 
       way.captures[name].push_back(object[key]);
     }
   }
-  return to_seconds(run.took);
+  return to_seconds(run.took - begin);
 }
 
 WayReport& way_report(TableReport& table, const Way& way) {

@@ -1,4 +1,5 @@
 """The plan of a run: which command is which row of which way. `tarn pipeline --plan` measures it."""
+import json
 import os
 import pathlib
 import shlex
@@ -54,6 +55,15 @@ class Table:
                 stage("meta", [tarn, "dataset", "show", folder / "batches.meta", "--json"], "tarn dataset show"),
                 stage("preview", [tarn, "preview", folder, "--out", self.place.preview(folder.parent)],
                       "tarn preview")]
+
+    def train_in_place(self, way, name, folder):
+        if not self.place.has_jobs:
+            return self.train(way, folder)
+        command = self.boto3(self.place.tarn_variables, "job", f"{way}-{os.getpid()}", f"s3://{name}/{FOLDER}",
+                             f"s3://{name}/output", self.place.program, json.dumps(self.place.hyperparameters))
+        command[command.index(HERE / "bucket.py")] = HERE / "job.py"
+        return stage("train", command, "CreateTrainingJob of image-classification, followed by its log",
+                     first_line_row="job_start", begins_at_first_line=True, captures=TRAIN)
 
     def train(self, way, folder):
         base = self.place.job_base(way, folder)
@@ -143,7 +153,7 @@ class Table:
                 f'cd {quoted(folder)} && test "$(xargs -d "\\n" stat -c %s < {quoted(self.data.names)} | '
                 f"awk '{{ s += $1 }} END {{ printf \"%.0f\", s }}')\" = {self.data.bytes}"),
                 "look-up: every member is there, with its size")
-        rows += [self.listed(name, folder), self.train(way, folder)]
+        rows += [self.listed(name, folder), self.train_in_place(way, name, folder)]
         before = [] if is_again else [shell(f"rm -rf {quoted(home, *self.place.leftovers(way))}; mkdir {quoted(home)}")]
         return {"name": way, "before": before, "stages": rows}
 
