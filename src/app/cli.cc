@@ -68,6 +68,7 @@ int run_command_line(int argc, char** argv) {
   add_config(app, invocation);
   add_dataset(app, invocation);
   add_preview(app, invocation);
+  add_pipeline(app, invocation);
   add_version(app, invocation);
   app.footer("exit codes: 0 done, 1 failed, 2 wrong usage, 3 no running Tarn to talk to");
   try {
