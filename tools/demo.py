@@ -273,8 +273,8 @@ def serve(network):
         return server, None
     variables = {}
     for word in shlex.split(server.command("env").stdout.replace(";", " ")):
-        name, _, value = word.partition("=")
-        if name.startswith("AWS_"):
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("AWS_"):
             variables[name] = value
     return server, {**variables, "AWS_ENDPOINT_URL": f"http://{network.address}:{port}"}
 
