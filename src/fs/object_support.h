@@ -2,6 +2,7 @@
 // rules.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,13 @@ std::vector<std::string> split_key(std::string_view key);
 class ObjectSupport {
  public:
   explicit ObjectSupport(FileSystem& fs);
+
+  /// Fills in the content inside the transaction that places the object (multipart uploads); may
+  /// run several times.
+  using ContentMaker = std::function<Status(kv::Transaction&, content::Incoming::Done&)>;
+  /// Objects::put; `make_content` may be empty.
+  Result<ObjectInfo> put(const Caller& caller, std::string_view bucket_name, std::string_view key,
+                         PutObject object, const ContentMaker& make_content);
 
   /// A bucket's directory, checked for `wanted` access; kNotFound.
   Result<meta::InodeRow> bucket(kv::Transaction& txn, const Caller& caller, std::string_view name,
@@ -41,6 +49,8 @@ class ObjectSupport {
                              const meta::InodeRow& row, std::vector<meta::InodeRow>& ended);
   /// As FileSystemImpl::inherit, also below a directory made in the same transaction.
   Status inherit(kv::Transaction& txn, const Caller& caller, Ino parent, meta::NewInode& inode);
+  /// Lower-case digits.
+  static std::string hex(std::string_view bytes);
   static std::string etag_of(const meta::InodeRow& row, const Attributes& live);
   Result<ObjectInfo> info(kv::Transaction& txn, const meta::InodeRow& row, uint64_t epoch,
                           bool with_metadata);

@@ -16,12 +16,6 @@
 namespace tarn::fs {
 namespace {
 
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return text;
-}
-
 Status not_found(std::string_view bucket, std::string_view key) {
   return Status(Code::kNotFound, fmt::format("no key '{}' in bucket '{}'", key, bucket));
 }
@@ -98,6 +92,12 @@ Status check_key(std::string_view key) {
     if (slash == std::string_view::npos) return {};
     rest.remove_prefix(slash + 1);
   }
+}
+
+std::string ObjectSupport::hex(std::string_view bytes) {
+  std::string text;
+  for (char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return text;
 }
 
 ObjectSupport::ObjectSupport(FileSystem& fs) : fs_(static_cast<FileSystemImpl&>(fs)) {}
@@ -295,9 +295,14 @@ Result<OpenObject> Objects::open(const Caller& caller, std::string_view bucket,
 
 Result<ObjectInfo> Objects::put(const Caller& caller, std::string_view bucket, std::string_view key,
                                 PutObject object) {
+  return ObjectSupport(fs_).put(caller, bucket, key, std::move(object), {});
+}
+
+Result<ObjectInfo> ObjectSupport::put(const Caller& caller, std::string_view bucket_name,
+                                      std::string_view key, PutObject object,
+                                      const ContentMaker& make_content) {
   TARN_TRY(check_key(key));
-  auto& fs = static_cast<FileSystemImpl&>(fs_);
-  ObjectSupport support(fs_);
+  FileSystemImpl& fs = fs_;
   const bool is_folder = key.ends_with('/');
   if (is_folder && object.content.size > 0) {
     return Status(Code::kInvalidArgument,
@@ -317,23 +322,22 @@ Result<ObjectInfo> Objects::put(const Caller& caller, std::string_view bucket, s
   Ino parent;
   TARN_ASSIGN(Stamp stamp, fs.transact([&](kv::Transaction& txn) -> Status {
     replaced.reset();
-    TARN_ASSIGN(meta::InodeRow bucket_row, support.bucket(txn, caller, bucket, X_OK));
+    TARN_ASSIGN(meta::InodeRow bucket_row, bucket(txn, caller, bucket_name, X_OK));
     const uint64_t epoch = fs.live_epoch();
     std::optional<meta::InodeRow> current;
     {
-      auto found = support.resolve(txn, caller, bucket, key);
+      auto found = resolve(txn, caller, bucket_name, key);
       if (found.is_ok()) current = std::move(*found);
       if (!found.is_ok() && !found.is(Code::kNotFound)) return found.status();
     }
     std::optional<ObjectInfo> current_info;
     if (current) {
-      TARN_ASSIGN(current_info, support.info(txn, *current, epoch, false));
+      TARN_ASSIGN(current_info, info(txn, *current, epoch, false));
     }
     TARN_TRY(check_condition(object.condition, current_info));
-    TARN_ASSIGN(parent, support.make_parents(txn, caller, bucket_row, segments, spare_numbers));
+    TARN_ASSIGN(parent, make_parents(txn, caller, bucket_row, segments, spare_numbers));
     if (is_folder) {
-      TARN_ASSIGN(made,
-                  support.put_folder(txn, caller, parent, name, Ino(number), object.metadata));
+      TARN_ASSIGN(made, put_folder(txn, caller, parent, name, Ino(number), object.metadata));
       return {};
     }
     meta::NewInode fresh;
@@ -345,8 +349,9 @@ Result<ObjectInfo> Objects::put(const Caller& caller, std::string_view bucket, s
       TARN_TRY(fs.check_access(txn, caller, *current, W_OK));
       TARN_TRY(inherit_replaced(txn, *current, fresh));
     } else {
-      TARN_TRY(support.inherit(txn, caller, parent, fresh));
+      TARN_TRY(inherit(txn, caller, parent, fresh));
     }
+    if (make_content) TARN_TRY(make_content(txn, object.content));
     fresh.size = object.content.size;
     fresh.blocks = object.content.blocks;
     fresh.content = content::encode(object.content.descriptor);
@@ -356,10 +361,10 @@ Result<ObjectInfo> Objects::put(const Caller& caller, std::string_view bucket, s
     for (const auto& [header, value] : object.metadata) {
       fresh.xattrs.emplace_back(std::string(kMetadataPrefix) + header, value);
     }
-    TARN_ASSIGN(made, meta::create_unnamed(txn, s3_of(support), fresh));
+    TARN_ASSIGN(made, meta::create_unnamed(txn, s3_context(), fresh));
     TARN_TRY(fs.content().attach(txn, made.ino, made.generation, object.content.descriptor));
     TARN_ASSIGN(meta::Renamed placed,
-                meta::place(txn, s3_of(support), made.ino, parent, name, true, meta::Twin::kHide));
+                meta::place(txn, s3_context(), made.ino, parent, name, true, meta::Twin::kHide));
     made = placed.moved;
     replaced = placed.replaced;
     return {};
@@ -369,12 +374,13 @@ Result<ObjectInfo> Objects::put(const Caller& caller, std::string_view bucket, s
     fs.note_unlinked(*replaced);
     fs.forget(replaced->ino);
   }
+  if (make_content) fs.content().released(stamp);
   TARN_TRY(fs.store().sync(stamp));
   // The mount's caches are right before the caller is told (200 means visible).
-  support.invalidate_path(bucket, segments, name);
+  invalidate_path(bucket_name, segments, name);
   if (replaced) fs.invalidate_inode(replaced->ino, caller);
   auto txn = fs.store().begin();
-  return support.info(*txn, made, fs.live_epoch(), true);
+  return info(*txn, made, fs.live_epoch(), true);
 }
 
 Result<bool> Objects::remove(const Caller& caller, std::string_view bucket, std::string_view key) {

@@ -9,6 +9,7 @@
 #include "base/coding.h"
 #include "base/kill_point.h"
 #include "base/log.h"
+#include "fs/uploads.h"
 
 namespace tarn::fs {
 namespace {
@@ -257,6 +258,8 @@ Status recover_staging(FileSystemImpl& fs) {
     if (journal) {
       log_info("fs.extract", "finishing the interrupted merge {}", tree.ino.value);
       TARN_TRY(finish_merge(fs, Caller{}, tree.ino, Ino(read_be64(*journal))));
+    } else if (is_upload(*fs.store().begin(), tree.ino)) {
+      continue;  // its client goes on or aborts it
     } else {
       log_info("fs.extract", "removing the unfinished tree {}", tree.ino.value);
       TARN_TRY(remove_staging(fs, tree.ino));
