@@ -37,6 +37,15 @@ std::string temporary_folder() {
   return folder;
 }
 
+registry::Channel channel(const std::string& name, const std::string& prefix) {
+  registry::Channel made;
+  made.name = name;
+  made.bucket = "bucket";
+  made.prefix = prefix;
+  made.uri = "s3://bucket/" + prefix;
+  return made;
+}
+
 TEST(S3Uris, AreTakenApart) {
   EXPECT_EQ(parse_s3_uri("s3://b/k/l/")->key, "k/l/");
   EXPECT_EQ(parse_s3_uri("s3://b")->bucket, "b");
@@ -115,9 +124,11 @@ TEST(Toolkit, GivesArgumentsAndVariablesAsTheImagesDo) {
                          {"use-it", "true"},
                          {"sagemaker_program", "\"train.py\""},
                          {"sagemaker_submit_directory", "s3://b/s.tar.gz"}};
-  job.channels = {{.name = "train", .uri = "s3://b/d"}};
+  job.channels = {channel("train", "d")};
   const registry::ImageProfile profile{"*", registry::ProfileKind::kPython, "/usr/bin/python3"};
-  const auto program = plan_program(job, profile, {.endpoint_url = "http://h:1"});
+  Surroundings around;
+  around.endpoint_url = "http://h:1";
+  const auto program = plan_program(job, profile, around);
   ASSERT_TRUE(program.is_ok());
   EXPECT_THAT(program->argv, ElementsAre("/usr/bin/python3", "/opt/ml/code/train.py", "--epochs",
                                          "2", "-l", "0.5", "--name", "a b", "--use-it", "True"));
@@ -302,10 +313,9 @@ TEST_F(Jobs, AreRefusedWhatCannotStartThem) {
   EXPECT_EQ(unknown.state, JobState::kFailed);
   EXPECT_THAT(unknown.failure_reason, HasSubstr("ClientError: no program"));
   EXPECT_THAT(unknown.failure_reason, HasSubstr("unknown:1"));
-  TrainingJob channel = shell_job("channel", "true");
-  channel.channels = {
-      {.name = "train", .bucket = "bucket", .prefix = "none", .uri = "s3://bucket/none"}};
-  EXPECT_THAT(run(channel).failure_reason, HasSubstr("nothing is at s3://bucket/none"));
+  TrainingJob channel_job = shell_job("channel", "true");
+  channel_job.channels = {channel("train", "none")};
+  EXPECT_THAT(run(channel_job).failure_reason, HasSubstr("nothing is at s3://bucket/none"));
   TrainingJob output = shell_job("output", "true");
   output.output_uri = "s3://nowhere/x";
   EXPECT_THAT(run(output).failure_reason, HasSubstr("s3://nowhere/x"));
@@ -350,8 +360,7 @@ TEST_F(Jobs, CopyTheirChannelsWithoutAMountAndCountThem) {
   put_object("data/sub/b.txt", "678");
   put_object("database", "no");
   TrainingJob job = shell_job("copied", "cd /opt/ml/input/data/train; cat a.txt sub/b.txt; ls");
-  job.channels = {
-      {.name = "train", .bucket = "bucket", .prefix = "data", .uri = "s3://bucket/data"}};
+  job.channels = {channel("train", "data")};
   const TrainingJob done = run(job);
   EXPECT_EQ(done.state, JobState::kCompleted) << done.failure_reason;
   ASSERT_EQ(done.report.channels.size(), 1u);
@@ -370,15 +379,10 @@ TEST_F(Jobs, MountTheirChannelsInPlace) {
       "cd /opt/ml/input/data; cat file/a.txt fast/sub/b.txt; echo; echo x > file/a.txt && "
       "cat file/a.txt; touch fast/new 2>/dev/null || echo fast is ro; echo y > rw/new; "
       "ls part");
-  job.channels = {
-      {.name = "file", .bucket = "bucket", .prefix = "data/", .uri = "s3://bucket/data/"},
-      {.name = "fast",
-       .mode = registry::InputMode::kFastFile,
-       .bucket = "bucket",
-       .prefix = "data",
-       .uri = "s3://bucket/data"},
-      {.name = "rw", .kind = registry::ChannelKind::kFileSystemReadWrite, .prefix = "/bucket/data"},
-      {.name = "part", .bucket = "bucket", .prefix = "data/a", .uri = "s3://bucket/data/a"}};
+  job.channels = {channel("file", "data/"), channel("fast", "data"), channel("rw", "/bucket/data"),
+                  channel("part", "data/a")};
+  job.channels[1].mode = registry::InputMode::kFastFile;
+  job.channels[2].kind = registry::ChannelKind::kFileSystemReadWrite;
   const TrainingJob done = run(job);
   EXPECT_EQ(done.state, JobState::kCompleted) << done.failure_reason;
   EXPECT_THAT(lines("mounted"), ElementsAre("12345678", "x", "fast is ro", "a.txt"));
@@ -399,8 +403,7 @@ TEST_F(Jobs, TellWhatChangedUnderAChannel) {
                               "echo ready; while ! test -e /tmp/tarn-go-$PPID-x; do "
                               "sleep 0.05; test -e '" +
                                   scratch_ + "/go' && exit 0; done");
-  job.channels = {{.name = "a", .bucket = "bucket", .prefix = "data", .uri = "s3://bucket/data"},
-                  {.name = "b", .bucket = "bucket", .prefix = "other", .uri = "s3://bucket/other"}};
+  job.channels = {channel("a", "data"), channel("b", "other")};
   ASSERT_TRUE(runner_->submit(job).is_ok());
   wait_for_line("watched", "ready");
   put_object("data/new/b.txt", "new");

@@ -112,7 +112,7 @@ class Run {
               fmt::format("image '{}' is mapped by '{}' to '{}', which is no program here",
                           job_.image, profile_->pattern, profile_->path)};
     Surroundings around;
-    around.endpoint_url = context_.options.endpoint_url;
+    if (context_.options.endpoint_url) around.endpoint_url = context_.options.endpoint_url();
     around.region = context_.options.region;
     around.access_key = job_.owner.access_key;
     if (context_.options.secret_of)

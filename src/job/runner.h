@@ -26,7 +26,8 @@ struct RunnerOptions {
   std::string root_directory;   // ROOT: scratch in ROOT/jobs, logs in ROOT/log/jobs
   std::string mount_directory;  // empty: channels are copied
   std::string launcher = "/proc/self/exe";
-  std::string endpoint_url;
+  /// Where a job finds S3; empty without a listener.
+  std::function<std::string()> endpoint_url;
   std::string region = "us-east-1";
   /// The secret of an access key; nothing when there is no such key any more.
   std::function<std::optional<std::string>(const std::string& access_key)> secret_of;

@@ -89,7 +89,8 @@ std::string argument_value(const Json& value) {
 
 std::vector<std::string> script_arguments(const TrainingJob& job) {
   std::vector<std::string> arguments;
-  for (const auto& [name, value] : user_hyperparameters(job).items()) {
+  const Json parameters = user_hyperparameters(job);
+  for (const auto& [name, value] : parameters.items()) {
     arguments.push_back((name.size() == 1 ? "-" : "--") + name);
     arguments.push_back(argument_value(value));
   }
