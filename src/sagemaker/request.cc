@@ -44,7 +44,8 @@ std::string text(const Json& object, const char* name, const std::string& otherw
 uint64_t number(const Json& object, const char* name, uint64_t otherwise) {
   const Json& value = member(object, name);
   if (!value.is_number_integer()) return otherwise;
-  return value.is_number_unsigned() ? value.get<uint64_t>() : 0;
+  if (value.is_number_unsigned()) return value.get<uint64_t>();
+  return static_cast<uint64_t>(std::max<int64_t>(0, value.get<int64_t>()));
 }
 
 bool is_name_character(char c) {
