@@ -49,6 +49,8 @@ int run_command_line(int argc, char** argv) {
   add_init(app, invocation);
   add_serve(app, invocation);
   add_worker(app, invocation);
+  add_env(app, invocation);
+  add_run(app, invocation);
   add_status(app, invocation);
   add_doctor(app, invocation);
   add_sync(app, invocation);

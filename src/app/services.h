@@ -1,8 +1,9 @@
 // The listeners that a worker runs beside the mount.
 //
-// The worker starts them when the file system is open and stops them before it closes. This version
-// serves none: `check` refuses settings that ask for one, before anything is started, so that
-// nobody waits for an endpoint that is not there. Belongs to the worker's main thread.
+// The worker starts them when the file system is open and stops them before it closes. The plain
+// listener binds addresses of this machine's own (127.0.0.0/8, ::1, localhost) unless the settings
+// say `insecure`; the TLS listener binds any, with ROOT/tls/cert.pem and key.pem, made when
+// missing. Belongs to the worker's main thread.
 #pragma once
 
 #include <memory>
@@ -15,12 +16,13 @@ namespace tarn::app {
 
 class Services {
  public:
-  /// kNotSupported for a listener that this version does not have.
+  /// kInvalidArgument for a listener that the settings do not allow.
   static Status check(const Settings& settings);
-  /// Starts what the settings ask for.
+  /// Starts what the settings ask for; kBusy names who holds the port.
   static Result<std::unique_ptr<Services>> start(WorkerContext& context);
+  virtual ~Services() = default;
   /// Refuses new requests and waits for those in progress. Idempotent.
-  void stop() {}
+  virtual void stop() = 0;
 };
 
 }  // namespace tarn::app

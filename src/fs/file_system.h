@@ -129,6 +129,7 @@ class FileSystemImpl final : public FileSystem {
   /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
+  /// A file or directory that is open.
   bool has_handles(Ino ino);
   Result<Opened> reopened(Fh fh);
   Result<Created> create_file(const Caller& caller, Ino parent,

@@ -159,6 +159,7 @@ Result<ObjectInfo> ObjectSupport::info(kv::Transaction& txn, const meta::InodeRo
   } else {
     info.etag = etag_of(row, info.attributes);
     if (info.attributes.is_settled) info.digests = row.digests;
+    info.is_as_put = info.attributes.is_settled && is_as_put(row);
   }
   if (!with_metadata) return info;
   TARN_ASSIGN(auto names, meta::list_xattrs(txn, row.ino));
@@ -191,9 +192,9 @@ Result<Ino> ObjectSupport::make_parents(kv::Transaction& txn, const Caller& call
     if (next.is_ok()) {
       // A file stands where the key needs a directory: it may hide if it is S3's and nobody has it
       // open.
-      if (!next->is_s3_written || fs_.has_handles(next->ino)) {
+      if (!is_as_put(*next) || fs_.has_handles(next->ino)) {
         return Status(Code::kConflict, fmt::format("'{}' is a file{}", segment,
-                                                   next->is_s3_written ? " that is open" : ""));
+                                                   is_as_put(*next) ? " that is open" : ""));
       }
       directory.twin = meta::Twin::kHide;
     }

@@ -31,6 +31,7 @@ struct ObjectInfo {
   bool is_folder = false;  // key ends in '/'
   std::string etag;        // without quotes
   meta::Digests digests;   // those known; empty while the file is open
+  bool is_as_put = false;  // the bytes are those that S3 wrote: its checksums hold
   std::vector<std::pair<std::string, std::string>> metadata;  // header name (lower case) -> value
 };
 

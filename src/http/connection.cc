@@ -76,7 +76,7 @@ class RawBody final : public Body {
         length_(parser.body_length()),
         left_(length_.value_or(0)),
         is_done_(length_ == 0),
-        wants_continue_(parser.expects_continue() && !is_done_) {}
+        wants_continue_(parser.expects_continue()) {}
 
   std::optional<uint64_t> size() const override { return length_; }
   bool is_done() const { return is_done_; }
@@ -84,11 +84,13 @@ class RawBody final : public Body {
 
   Result<size_t> read(std::span<std::byte> out) override {
     if (fault_) return Status(Code::kBadFormat, fault_->message);
-    if (is_done_ || out.empty()) return size_t{0};
+    // Also for an empty body: botocore, which asks then too, takes the next answer on the
+    // connection for a part of this one when it has not seen the 100.
     if (wants_continue_) {
       wants_continue_ = false;
       TARN_TRY(connection_.transport_->send(as_bytes("HTTP/1.1 100 Continue\r\n\r\n"), false));
     }
+    if (is_done_ || out.empty()) return size_t{0};
     return length_ ? read_plain(out) : read_chunked(out);
   }
 

@@ -10,6 +10,8 @@ namespace tarn::http {
 
 /// 32 bytes.
 std::string hmac_sha256(std::string_view key, std::string_view data);
+/// 20 bytes.
+std::string hmac_sha1(std::string_view key, std::string_view data);
 /// 64 lower-case digits.
 std::string sha256_hex(std::string_view data);
 std::string to_hex(std::string_view bytes);

@@ -101,6 +101,9 @@ TEST_F(ServerTest, ContinuesOnlyWhenTheBodyIsWanted) {
   EXPECT_EQ(client.receive_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   client.send("hi");
   EXPECT_TRUE(client.receive_until("PUT /a 2 hi").ends_with("hi"));
+  client.send("PUT /e HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client.receive_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n") << "empty body";
+  client.receive_until("PUT /e 0 ");
   client.send(
       "PUT /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   const std::string answer = client.receive_until("ignored");

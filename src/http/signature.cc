@@ -1,10 +1,13 @@
 #include "http/signature.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include <fmt/format.h>
 
+#include "base/file.h"
+#include "digest/digest.h"
 #include "http/date.h"
 #include "http/hash.h"
 #include "http/uri.h"
@@ -119,6 +122,21 @@ Outcome<std::optional<SignatureClaim>> read_presigned(const Request& request) {
   return claim;
 }
 
+Outcome<std::optional<SignatureClaim>> read_presigned_v2(const Request& request) {
+  SignatureClaim claim;
+  claim.is_presigned = claim.is_version_2 = true;
+  claim.service = "s3";
+  claim.access_key = *request.parameter("AWSAccessKeyId");
+  claim.signature = *request.parameter("Signature");
+  const std::string_view expires = request.parameter("Expires").value_or("");
+  const auto [end, error] =
+      std::from_chars(expires.data(), expires.data() + expires.size(), claim.expires_s);
+  if (error != std::errc{} || end != expires.data() + expires.size()) {
+    return fault(403, "AccessDenied", fmt::format("Expires is '{}', not a time", expires));
+  }
+  return claim;
+}
+
 std::string canonical_query(const Request& request, bool is_presigned) {
   std::vector<std::pair<std::string, std::string>> items;
   for (const auto& [name, value] : request.query) {
@@ -189,8 +207,7 @@ Outcome<std::optional<SignatureClaim>> read_claim(const Request& request) {
     return read_presigned(request);
   }
   if (request.has_parameter("Signature") && request.has_parameter("AWSAccessKeyId")) {
-    return fault(400, "InvalidRequest",
-                 "signature version 2 is not supported: use AWS4-HMAC-SHA256");
+    return read_presigned_v2(request);
   }
   return std::optional<SignatureClaim>();
 }
@@ -283,6 +300,76 @@ std::optional<Fault> Verifier::check_time(const SignatureClaim& claim) {
   return std::nullopt;
 }
 
+std::string text_to_sign_v2(const Request& request, const SignatureClaim& claim) {
+  // Parameters that name a part of the resource are signed, in the order of their names.
+  static constexpr std::array<std::string_view, 26> kSigned = {"acl",
+                                                               "cors",
+                                                               "delete",
+                                                               "lifecycle",
+                                                               "location",
+                                                               "logging",
+                                                               "notification",
+                                                               "partNumber",
+                                                               "policy",
+                                                               "requestPayment",
+                                                               "response-cache-control",
+                                                               "response-content-disposition",
+                                                               "response-content-encoding",
+                                                               "response-content-language",
+                                                               "response-content-type",
+                                                               "response-expires",
+                                                               "restore",
+                                                               "tagging",
+                                                               "torrent",
+                                                               "uploadId",
+                                                               "uploads",
+                                                               "versionId",
+                                                               "versioning",
+                                                               "versions",
+                                                               "website",
+                                                               "append"};
+  std::string text =
+      fmt::format("{}\n{}\n{}\n{}\n", request.method, request.headers.get("content-md5"),
+                  request.headers.get("content-type"), claim.expires_s);
+  std::map<std::string, std::string> amazon;
+  for (const auto& [field, value] : request.headers.all()) {
+    std::string name = to_lower(field);
+    if (!name.starts_with("x-amz-")) continue;
+    std::string& joined = amazon[name];
+    if (!joined.empty()) joined += ',';
+    joined += trim(value);
+  }
+  for (const auto& [name, value] : amazon) text += name + ":" + value + "\n";
+  text += request.raw_path;
+  Query resource;
+  for (const auto& [name, value] : request.query) {
+    if (std::ranges::find(kSigned, name) != kSigned.end()) resource.emplace_back(name, value);
+  }
+  std::ranges::sort(resource);
+  char separator = '?';
+  for (const auto& [name, value] : resource) {
+    text += std::exchange(separator, '&');
+    text += name;
+    if (!value.empty()) text += "=" + value;
+  }
+  return text;
+}
+
+Outcome<Verified> Verifier::verify_v2(const Request& request, const SignatureClaim& claim,
+                                      const Key& key) {
+  if (clock_.now() / kSecondNs > static_cast<TimeNs>(claim.expires_s)) {
+    return fault(403, "AccessDenied", "the request has expired: make a new presigned URL");
+  }
+  const std::string bytes = hmac_sha1(key.secret, text_to_sign_v2(request, claim));
+  const std::string is = digest::Digest(digest::Algorithm::kSha1, as_bytes(bytes)).base64();
+  if (!equals_in_constant_time(is, claim.signature)) {
+    return fault(
+        403, "SignatureDoesNotMatch",
+        fmt::format("the URL's signature is not that of access key '{}'", claim.access_key));
+  }
+  return Verified{key.identity, PayloadRule{}};
+}
+
 Outcome<Verified> Verifier::verify(const Request& request, const SignatureClaim& claim,
                                    std::string_view body_sha256) {
   const auto key = keys_.find(claim.access_key);
@@ -291,6 +378,7 @@ Outcome<Verified> Verifier::verify(const Request& request, const SignatureClaim&
                  fmt::format("this Tarn has no access key '{}': `tarn env` prints one it has",
                              claim.access_key));
   }
+  if (claim.is_version_2) return verify_v2(request, claim, *key);
   if (auto wrong = check_time(claim)) return std::unexpected(std::move(*wrong));
   const auto names = split(claim.signed_headers, ';');
   if (std::ranges::find(names, "host") == names.end()) {

@@ -2,6 +2,7 @@
 //
 // Verifier judges the header form (Authorization), the presigned form (X-Amz-* in the query) and
 // what they say of the body: a SHA-256, none, or chunks with or without signatures and trailers.
+// Version 2 is known only as boto3 still presigns URLs with it.
 // The key derived for a day, region and service is kept (bounded), so that a request costs one
 // HMAC. Any region is accepted; a clock more than 15 minutes off is not. Rules: AWS General
 // Reference, "Create a signed AWS API request", and S3's "sigv4-streaming". Thread-safe.
@@ -26,6 +27,9 @@ struct SignatureClaim {
   std::string signature;
   bool is_presigned = false;
   uint64_t expires_s = 0;  // presigned only
+  /// Signature version 2 in a query, the form of presigned URLs that boto3 makes unless told
+  /// otherwise: `signature` is base64, `expires_s` a time of day in seconds since the epoch.
+  bool is_version_2 = false;
 
   std::string scope() const { return date + "/" + region + "/" + service + "/aws4_request"; }
 };
@@ -57,6 +61,10 @@ std::string derive_signing_key(std::string_view secret, const SignatureClaim& cl
 std::string sign(std::string_view signing_key, const SignatureClaim& claim,
                  std::string_view canonical);
 
+/// The text that signature version 2 signs (S3 User Guide, "Signing and authenticating REST
+/// requests", query string form).
+std::string text_to_sign_v2(const Request& request, const SignatureClaim& claim);
+
 class Verifier {
  public:
   Verifier(KeyStore& keys, Clock& clock) : keys_(keys), clock_(clock) {}
@@ -68,6 +76,7 @@ class Verifier {
  private:
   std::string signing_key(const std::string& secret, const SignatureClaim& claim);
   std::optional<Fault> check_time(const SignatureClaim& claim);
+  Outcome<Verified> verify_v2(const Request& request, const SignatureClaim& claim, const Key& key);
 
   KeyStore& keys_;
   Clock& clock_;

@@ -124,6 +124,25 @@ TEST_F(SignatureTest, Presigned) {
   EXPECT_EQ(code_of(presigned()), "AccessDenied") << "signed an hour ahead";
 }
 
+// The example of the S3 User Guide, "Query string request authentication alternative".
+TEST_F(SignatureTest, PresignedByVersion2) {
+  SignatureClaim claim;
+  claim.expires_s = 1141889120;
+  Request request = request_of("GET",
+                               "/quotes/nelson?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&uploads&"
+                               "Expires=1141889120&Signature=x");
+  request.headers.add("X-Amz-B", "2");
+  request.headers.add("x-amz-a", "1");
+  EXPECT_EQ(text_to_sign_v2(request, claim),
+            "GET\n\n\n1141889120\nx-amz-a:1\nx-amz-b:2\n/quotes/nelson?uploads");
+  request = request_of("GET",
+                       "/photos/puppy.jpg?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Expires="
+                       "1141889120&Signature=wrong");
+  EXPECT_EQ(code_of(request), "AccessDenied") << "expired";
+  clock_.set(1141889120 * kSecondNs);
+  EXPECT_EQ(code_of(request), "SignatureDoesNotMatch");
+}
+
 TEST_F(SignatureTest, SkewOfMoreThanAQuarterOfAnHour) {
   clock_.advance(899 * kSecondNs);
   EXPECT_EQ(code_of(get_object()), "");

@@ -83,7 +83,7 @@ void describe(const Call& call, const fs::ObjectInfo& info, bool with_checksums)
   for (const auto& [name, value] : info.metadata) {
     if (!name.starts_with(kChecksum)) {
       headers.set(name, value);
-    } else if (wants_checksums && info.attributes.is_settled) {
+    } else if (wants_checksums && info.is_as_put) {
       headers.set(name, value);
       headers.set("x-amz-checksum-type", "FULL_OBJECT");
     }

@@ -15,6 +15,8 @@ namespace tarn::app {
 void add_init(CLI::App& app, Invocation& invocation);
 void add_serve(CLI::App& app, Invocation& invocation);
 void add_worker(CLI::App& app, Invocation& invocation);
+void add_env(CLI::App& app, Invocation& invocation);
+void add_run(CLI::App& app, Invocation& invocation);
 void add_status(CLI::App& app, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);
 void add_sync(CLI::App& app, Invocation& invocation);

@@ -31,10 +31,13 @@ content::FileRef FileSystemImpl::live_file(Ino ino) {
 }
 
 bool FileSystemImpl::has_handles(Ino ino) {
-  OpenInodes::Pin inode = open_inodes_.find(ino);
-  if (!inode) return false;
-  MutexLock lock(inode->state);
-  return inode->handles > 0;
+  if (OpenInodes::Pin inode = open_inodes_.find(ino)) {
+    MutexLock lock(inode->state);
+    if (inode->handles > 0) return true;
+  }
+  MutexLock lock(directories_mutex_);
+  return std::ranges::any_of(directories_,
+                             [&](const auto& item) { return item.second->ino == ino; });
 }
 
 Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {

@@ -96,6 +96,11 @@ Answer copy_object(Call& call) {
                     "x-amz-metadata-directive to REPLACE");
     }
     object.metadata = from.metadata;
+    if (!from.is_as_put) {
+      // Checksums of bytes that are gone must not become the copy's.
+      std::erase_if(object.metadata,
+                    [](const auto& item) { return item.first.starts_with("x-amz-checksum-"); });
+    }
   }
   TARN_ASSIGN(Received received, copy_bytes(call, source->object, 0, from.attributes.size, true));
   object.content = std::move(received.content);
