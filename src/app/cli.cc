@@ -59,6 +59,8 @@ int run_command_line(int argc, char** argv) {
   add_extract(app, invocation);
   add_scrub(app, invocation);
   add_fsck(app, invocation);
+  add_job(app, invocation);
+  add_image(app, invocation);
   add_config(app, invocation);
   add_version(app, invocation);
   app.footer("exit codes: 0 done, 1 failed, 2 wrong usage, 3 no running Tarn to talk to");
