@@ -67,6 +67,8 @@ int run_command_line(int argc, char** argv) {
   add_extract(app, invocation);
   add_scrub(app, invocation);
   add_fsck(app, invocation);
+  add_job(app, invocation);
+  add_image(app, invocation);
   add_config(app, invocation);
   add_dataset(app, invocation);
   add_preview(app, invocation);

@@ -203,7 +203,7 @@ Status check_together(const Settings& settings) {
 }  // namespace
 
 std::span<const Setting> setting_table() {
-  static const std::array<Setting, 14> table = {{
+  static const std::array<Setting, 15> table = {{
       {.key = "storage.meta",
        .help = "where metadata is: rocksdb: (ROOT/meta)",
        .field = &Settings::meta_url},
@@ -232,6 +232,10 @@ std::span<const Setting> setting_table() {
       {.key = "http.insecure",
        .help = "allow plain HTTP on an address other than this machine's own",
        .field = &Settings::insecure},
+      {.key = "jobs.stop_grace_s",
+       .help = "seconds between SIGTERM and SIGKILL of a training job that is stopped",
+       .field = &Settings::job_stop_grace_s,
+       .max = 3600},
       {.key = "memory.metadata_cache",
        .help = "cache of metadata blocks",
        .field = &Settings::metadata_cache_bytes,

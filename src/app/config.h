@@ -33,6 +33,8 @@ struct Settings {
   std::string tls;
   bool insecure = false;
 
+  uint64_t job_stop_grace_s = 120;
+
   uint64_t metadata_cache_bytes = uint64_t{64} << 20;
   uint64_t memtable_bytes = uint64_t{16} << 20;
   uint64_t open_files = 0;  // 0: the hard limit

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/endpoint.h"
+#include "app/job_services.h"
 #include "app/key_store.h"
 #include "app/machine.h"
 #include "base/clock.h"
@@ -50,13 +51,18 @@ class ServicesImpl final : public Services {
 
   Status open() {
     const Settings& settings = context_.settings;
-    if (settings.listen.empty() && settings.tls.empty()) return {};
     const std::string& root = context_.root.path();
-    TARN_ASSIGN(keys_, CredentialsKeyStore::open(root));
+    const bool has_listener = !settings.listen.empty() || !settings.tls.empty();
+    if (has_listener) {
+      TARN_ASSIGN(keys_, CredentialsKeyStore::open(root));
+    }
+    TARN_ASSIGN(jobs_, JobServices::open(context_, keys_.get()));
+    if (!has_listener) return {};
     router_ = std::make_unique<http::Router>(
         *keys_, Clock::system(),
         [file_system = &context_.file_system] { return more_metrics(*file_system); });
     router_->add(s3_);
+    jobs_->add_to(*router_);
     http::ServerOptions options;
     std::vector<HostPort> wanted;
     if (!settings.listen.empty()) {
@@ -85,22 +91,28 @@ class ServicesImpl final : public Services {
     if (host.find(':') != std::string::npos) host = "[" + host + "]";
     const std::string url =
         fmt::format("{}://{}:{}", settings.listen.empty() ? "https" : "http", host, first.port);
+    jobs_->set_endpoint(url);
     TARN_TRY(write_endpoint(root, url));
     log_info("http.ready", "url={} listeners={}", url, wanted.size());
     return {};
   }
 
+  void add_handlers(ControlHandlers& handlers) override { jobs_->add_handlers(handlers); }
+
   void stop() override {
-    if (!server_) return;
-    remove_endpoint(context_.root.path());
-    server_->stop();
-    server_.reset();
+    if (server_) {
+      remove_endpoint(context_.root.path());
+      server_->stop();
+      server_.reset();
+    }
+    if (jobs_) jobs_->close();
   }
 
  private:
   WorkerContext& context_;
   s3::S3Service s3_;
   std::unique_ptr<CredentialsKeyStore> keys_;
+  std::unique_ptr<JobServices> jobs_;
   std::unique_ptr<http::Router> router_;
   std::unique_ptr<http::Server> server_;
 };

@@ -21,6 +21,8 @@ class Services {
   /// Starts what the settings ask for; kBusy names who holds the port.
   static Result<std::unique_ptr<Services>> start(WorkerContext& context);
   virtual ~Services() = default;
+  /// Adds the commands of training jobs to the control socket's.
+  virtual void add_handlers(ControlHandlers& handlers) = 0;
   /// Refuses new requests and waits for those in progress. Idempotent.
   virtual void stop() = 0;
 };

@@ -69,7 +69,9 @@ class Worker {
     health_ = std::make_unique<Health>(options_.root);
     fill_context();
     TARN_ASSIGN(services_, Services::start(*context_));
-    TARN_ASSIGN(control_, ControlServer::start(options_.root, make_handlers(*context_)));
+    ControlHandlers handlers = make_handlers(*context_);
+    services_->add_handlers(handlers);
+    TARN_ASSIGN(control_, ControlServer::start(options_.root, std::move(handlers)));
     if (session_ != nullptr) TARN_TRY(session_->start(*file_system_));
     log_info("worker.ready", "root=\"{}\" pid={} mount=\"{}\" last_end={} take_over={}",
              options_.root, getpid(), context_->mount_directory,

@@ -25,6 +25,8 @@ void add_verify(CLI::App& app, Invocation& invocation);
 void add_extract(CLI::App& app, Invocation& invocation);
 void add_scrub(CLI::App& app, Invocation& invocation);
 void add_fsck(CLI::App& app, Invocation& invocation);
+void add_job(CLI::App& app, Invocation& invocation);  // and what starts a job's program
+void add_image(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
 void add_dataset(CLI::App& app, Invocation& invocation);
 void add_preview(CLI::App& app, Invocation& invocation);
