@@ -268,7 +268,7 @@ TEST_F(Jobs, RunToTheEndAndLeaveTheirModel) {
   EXPECT_TRUE(std::filesystem::exists(scratch_ + "/unpacked/w"));
   EXPECT_TRUE(read_object(*fs_, caller_of({}), "s3://bucket/out/good/output/output.tar.gz", 1 << 20)
                   .is_ok());
-  EXPECT_TRUE(std::filesystem::is_empty(scratch_ + "/root/jobs"));
+  EXPECT_TRUE(std::filesystem::is_empty(std::filesystem::path(scratch_) / "root" / "jobs"));
   std::vector<JobPhase> phases;
   for (const auto& transition : job.transitions) phases.push_back(transition.phase);
   EXPECT_THAT(phases, ElementsAre(JobPhase::kStarting, JobPhase::kTraining, JobPhase::kUploading,

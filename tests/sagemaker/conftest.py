@@ -37,7 +37,7 @@ class Cloud:
             "TrainingJobName": name,
             "RoleArn": "arn:aws:iam::000000000000:role/TarnRole",
             "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
-            "OutputDataConfig": {"S3OutputPath": "s3://work/out"},
+            "OutputDataConfig": {"S3OutputPath": "s3://research/out"},
             "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
             "StoppingCondition": {"MaxRuntimeInSeconds": 60},
         }
@@ -72,9 +72,9 @@ class Cloud:
 def open_cloud(server):
     server.command("image", "map", "registry.example/shell*", "--python", "/usr/bin/python3")
     cloud = Cloud(server)
-    cloud.s3.create_bucket(Bucket="work")
+    cloud.s3.create_bucket(Bucket="research")
     for key in ("data/a.txt", "data/sub/b.txt"):
-        cloud.s3.put_object(Bucket="work", Key=key, Body=key.encode())
+        cloud.s3.put_object(Bucket="research", Key=key, Body=key.encode())
     return cloud
 
 

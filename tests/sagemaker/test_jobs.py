@@ -13,7 +13,7 @@ from conftest import GROUP, Cloud, open_cloud
 from tarn_server import TarnServer, processes
 
 
-def channel(name="train", uri="s3://work/data", **changes):
+def channel(name="train", uri="s3://research/data", **changes):
     return {"ChannelName": name, "DataSource": {"S3DataSource": {
         "S3DataType": "S3Prefix", "S3Uri": uri}}, **changes}
 
@@ -56,13 +56,13 @@ def test_a_job_lives_and_leaves_its_model(cloud):
     assert job["OutputDataConfig"]["KmsKeyId"] == "" and job["BillableTimeInSeconds"] >= 1
     assert cloud.lines("life") == ["data/a.txt"]
     uri = job["ModelArtifacts"]["S3ModelArtifacts"]
-    assert uri == "s3://work/out/life/output/model.tar.gz"
-    body = cloud.s3.get_object(Bucket="work", Key="out/life/output/model.tar.gz")["Body"].read()
+    assert uri == "s3://research/out/life/output/model.tar.gz"
+    body = cloud.s3.get_object(Bucket="research", Key="out/life/output/model.tar.gz")["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         assert [m.name for m in archive] == ["weights"]
         assert archive.extractfile("weights").read() == b"weights\n"
     # The job wrote beside its input; the bucket has nothing of it.
-    assert not (cloud.server.mnt / "work" / "data" / "note").exists()
+    assert not (cloud.server.mnt / "research" / "data" / "note").exists()
     assert cloud.sagemaker.list_tags(ResourceArn=made["TrainingJobArn"])["Tags"] == [
         {"Key": "team", "Value": "vision"}]
     report = json.loads(cloud.server.command("job", "show", "life", "--json").stdout)
@@ -75,11 +75,11 @@ def test_a_job_lives_and_leaves_its_model(cloud):
 def test_every_kind_of_channel_is_in_place(cloud):
     lustre = {"ChannelName": "disk", "DataSource": {"FileSystemDataSource": {
         "FileSystemId": "fs-0123456789abcdef0", "FileSystemType": "FSxLustre",
-        "DirectoryPath": "/work/shared", "FileSystemAccessMode": "rw"}}}
-    cloud.s3.put_object(Bucket="work", Key="shared/x", Body=b"x")
+        "DirectoryPath": "/research/shared", "FileSystemAccessMode": "rw"}}}
+    cloud.s3.put_object(Bucket="research", Key="shared/x", Body=b"x")
     job = cloud.run("channels", "cd /opt/ml/input/data; ls one fast disk; touch fast/y || echo ro; "
                     "echo new > disk/new; cat /opt/ml/input/config/inputdataconfig.json",
-                    InputDataConfig=[channel("one", "s3://work/data/a"),
+                    InputDataConfig=[channel("one", "s3://research/data/a"),
                                      channel("fast", InputMode="FastFile", ContentType="text/plain"),
                                      lustre])
     assert job["TrainingJobStatus"] == "Completed", job
@@ -88,7 +88,7 @@ def test_every_kind_of_channel_is_in_place(cloud):
     config = json.loads(lines[-1])
     assert config["fast"] == {"ContentType": "text/plain", "RecordWrapperType": "None",
                               "S3DistributionType": "FullyReplicated", "TrainingInputMode": "FastFile"}
-    assert cloud.s3.get_object(Bucket="work", Key="shared/new")["Body"].read() == b"new\n"
+    assert cloud.s3.get_object(Bucket="research", Key="shared/new")["Body"].read() == b"new\n"
     report = json.loads(cloud.server.command("job", "show", "channels", "--json").stdout)
     assert report["bytes_copied"] == 0
 
@@ -110,10 +110,10 @@ print("AWS_SECRET_ACCESS_KEY" in os.environ and bool(os.environ["AWS_SECRET_ACCE
             member = tarfile.TarInfo(name)
             member.size = len(body)
             archive.addfile(member, io.BytesIO(body))
-    cloud.s3.put_object(Bucket="work", Key="s/sourcedir.tar.gz", Body=packed.getvalue())
+    cloud.s3.put_object(Bucket="research", Key="s/sourcedir.tar.gz", Body=packed.getvalue())
     job = cloud.run("script", InputDataConfig=[channel()], HyperParameters={
         "epochs": "2", "name": '"a b"', "sagemaker_program": '"train.py"',
-        "sagemaker_submit_directory": '"s3://work/s/sourcedir.tar.gz"'})
+        "sagemaker_submit_directory": '"s3://research/s/sourcedir.tar.gz"'})
     assert job["TrainingJobStatus"] == "Completed", (job, cloud.lines("script"))
     assert cloud.lines("script") == ["3 a b /opt/ml/input/data/train 7", "200", "True"]
 
@@ -123,8 +123,8 @@ def test_failures_say_why(cloud):
     assert said["TrainingJobStatus"] == "Failed" and said["FailureReason"] == "no such column"
     crashed = cloud.run("crashed", "echo on the way; kill -ABRT $$")
     assert "signal 6" in crashed["FailureReason"]
-    lost = cloud.run("lost", "true", InputDataConfig=[channel(uri="s3://work/nothing/here")])
-    assert "s3://work/nothing/here" in lost["FailureReason"]
+    lost = cloud.run("lost", "true", InputDataConfig=[channel(uri="s3://research/nothing/here")])
+    assert "s3://research/nothing/here" in lost["FailureReason"]
     image = cloud.request("image", "true")
     image["AlgorithmSpecification"]["TrainingImage"] = "nobody/knows:1"
     cloud.sagemaker.create_training_job(**image)
@@ -141,7 +141,7 @@ def test_a_job_that_is_stopped_keeps_its_model(cloud):
     cloud.sagemaker.stop_training_job(TrainingJobName="stopped")
     job = wait_for_job(cloud.sagemaker, "stopped")
     assert job["TrainingJobStatus"] == "Stopped" and "bye" in cloud.lines("stopped")
-    assert cloud.s3.head_object(Bucket="work", Key="out/stopped/output/model.tar.gz")
+    assert cloud.s3.head_object(Bucket="research", Key="out/stopped/output/model.tar.gz")
     with pytest.raises(ClientError, match="is in status Stopped"):
         cloud.sagemaker.stop_training_job(TrainingJobName="stopped")
 
