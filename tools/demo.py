@@ -12,6 +12,7 @@ import pathlib
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -343,6 +344,8 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
+    # An end like any other: servers, mount and network are taken away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if why_no_mount():
         raise SystemExit(f"demo: {why_no_mount()}: it measures the mount, so there is nothing to show here")
     build_algorithms()

@@ -18,6 +18,10 @@ WAYS = {"copy", "copy_fast", "in_place_tools", "in_place_reread", "in_place_stor
 IN_PLACE = WAYS - {"copy", "copy_fast"}
 
 
+# The environment from PyPI and the program of algorithms/ are made by the first run.
+pytestmark = pytest.mark.timeout(1200)
+
+
 @pytest.fixture(scope="module")
 def report():
     if why_no_mount():
@@ -29,13 +33,17 @@ def report():
         shutil.rmtree(kept, ignore_errors=True)
         shutil.move(DEMO, kept)
     environment = {**os.environ, "TARN_BINARY": str(TARN)}
-    done = subprocess.run([sys.executable, str(TOP / "tools" / "demo.py"), "--quick", "--cache", "left",
-                           "--archive", ".tar.gz", "--archive", ".tar", "--train-images", "1000"],
-                          capture_output=True, text=True, env=environment, timeout=1200)
+    command = [sys.executable, str(TOP / "tools" / "demo.py"), "--quick", "--cache", "left", "--archive", ".tar.gz",
+               "--archive", ".tar", "--train-images", "1000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     try:
-        assert done.returncode == 0, done.stdout + done.stderr
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
         found = {path.name: path.read_bytes() for path in DEMO.iterdir() if path.is_file()}
     finally:
+        # Also when the time is up: at SIGTERM the demo takes its servers and its network away.
+        process.terminate()
+        process.wait()
         if kept:
             shutil.rmtree(DEMO, ignore_errors=True)
             shutil.move(kept, DEMO)
