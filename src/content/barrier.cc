@@ -60,8 +60,10 @@ Status ContentImpl::join_barrier(bool is_explicit) {
 }
 
 Status ContentImpl::run_barrier(bool is_explicit) {
+  // Looked up first: a file that is closed from here on may miss the queue that is taken next.
+  const std::vector<LocalBlobRef> open = files_->written();
   Status settled = settle(queue_.take());
-  Status named = name_open_files(is_explicit);
+  Status named = name_open_files(open, is_explicit);
   if (named.is_ok()) named = suspect_abandoned();
   Status packed = pack_inline_rows();
   // What was released before this line is durable after the sync below, and may go then.
@@ -87,8 +89,7 @@ Status ContentImpl::run_barrier(bool is_explicit) {
 }
 
 /// Files that are still open for writing get their names; for waiters their data is synced as well.
-Status ContentImpl::name_open_files(bool is_explicit) {
-  std::vector<LocalBlobRef> open = files_->written();
+Status ContentImpl::name_open_files(const std::vector<LocalBlobRef>& open, bool is_explicit) {
   for (const LocalBlobRef& file : open) {
     if (!file->is_named()) TARN_TRY(file->ensure_named(false));
   }

@@ -91,7 +91,7 @@ class ContentImpl final : public Content {
   // --- barrier.cc
   Status run_barrier(bool is_explicit);
   Status join_barrier(bool is_explicit);
-  Status name_open_files(bool is_explicit);
+  Status name_open_files(const std::vector<LocalBlobRef>& open, bool is_explicit);
   Status pack_inline_rows();
   Status suspect_abandoned();
   void background();
