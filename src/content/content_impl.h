@@ -101,6 +101,8 @@ class ContentImpl final : public Content {
 
   // --- recovery.cc
   Status recover();
+  /// Waits, bounded, until no process of a dead mount has these files open for writing.
+  void await_foreign_writers(const std::vector<Ino>& unsettled);
   Status recover_row(Ino ino);
   Status drop_row(const meta::InodeRow& row, std::string_view why);
   Status settle_as(const meta::InodeRow& row, const Descriptor& descriptor, std::string_view why);

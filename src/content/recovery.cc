@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <time.h>
+
 #include <deque>
 #include <unordered_set>
 
@@ -35,6 +38,7 @@ Status ContentImpl::recover() {
   if (was_clean && unsettled.empty()) return {};
   // What this process has seen of the store must not be undone by a power cut that comes now.
   TARN_TRY(store_.sync(store_.head()));
+  if (!was_clean && !pool_) await_foreign_writers(unsettled);
   for (Ino ino : unsettled) {
     auto status = recover_row(ino);
     if (!status.is_ok()) {
@@ -50,6 +54,39 @@ Status ContentImpl::recover() {
     log_warn("content.recover", "recovered={} dropped={}", recovered_.load(), dropped_.load());
   }
   return {};
+}
+
+void ContentImpl::await_foreign_writers(const std::vector<Ino>& unsettled) {
+  // A process that held a file open on the dead mount may still write to it, past every call of
+  // ours. Most end at their next call; a size taken before that would be too small.
+  constexpr TimeNs kPatience = 5 * kSecondNs, kPause = 20 * kMillisecondNs;
+  const TimeNs deadline = Clock::system().monotonic() + kPatience;
+  for (Ino ino : unsettled) {
+    auto row = meta::get_inode(*store_.begin(), ino);
+    if (!row.is_ok()) continue;
+    auto descriptor = decode(row->content);
+    if (!descriptor.is_ok()) continue;
+    BlobId blob;
+    if (const auto* whole = std::get_if<WholeBlob>(&*descriptor)) blob = whole->blob;
+    if (const auto* over = std::get_if<Overlay>(&*descriptor)) blob = over->blob;
+    if (!blob || files_->find(blob)) continue;
+    auto fd = blobs_.open(blob, O_RDONLY);
+    if (!fd.is_ok()) continue;
+    // A read lease is refused while anybody has the file open for writing.
+    bool is_written = false;
+    while ((is_written = ::fcntl(fd->get(), F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN) &&
+           Clock::system().monotonic() < deadline) {
+      timespec pause = to_timespec(kPause);
+      ::nanosleep(&pause, nullptr);
+    }
+    if (!is_written) {
+      ::fcntl(fd->get(), F_SETLEASE, F_UNLCK);
+    } else {
+      log_warn("content.recover",
+               "inode={} name='{}' is still open for writing on a mount that is gone", ino.value,
+               row->name);
+    }
+  }
 }
 
 Status ContentImpl::recover_row(Ino ino) {
