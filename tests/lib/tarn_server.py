@@ -222,6 +222,13 @@ class TarnServer:
             time.sleep(0.01)
         raise AssertionError(f"no new worker after {seconds} s: {self.tail()}")
 
+    def wait_until_it_answers(self, seconds=30):
+        """Until commands reach the worker: a new one is there a moment before its control socket is."""
+        deadline = time.monotonic() + seconds
+        while subprocess.run([str(TARN), "status", str(self.root), "--json"], capture_output=True).returncode != 0:
+            assert time.monotonic() < deadline, f"no answer after {seconds} s: {self.tail()}"
+            time.sleep(0.05)
+
     def resident_bytes(self):
         """Resident memory of keeper and worker together."""
         total = 0

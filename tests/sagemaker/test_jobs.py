@@ -203,6 +203,7 @@ def test_a_job_does_not_outlive_tarn(own_cloud, victim):
     wait_for_line(own_cloud, "orphan", "ready")
     if victim == "worker":
         server.wait_for_new_worker(server.kill_worker())
+        server.wait_until_it_answers()
     else:
         server.kill_all()
         server.start()
