@@ -10,6 +10,7 @@
 
 #include "app/commands/commands.h"
 #include "app/console.h"
+#include "base/log.h"
 
 namespace tarn::app {
 namespace {
@@ -26,6 +27,11 @@ const CLI::App& innermost(const CLI::App& app) {
   return chosen.empty() ? app : innermost(*chosen.front());
 }
 
+/// A first word that is neither an option nor a command; CLI11 would only say that one is missing.
+bool is_unknown_command(const CLI::App& app, int argc, char** argv) {
+  return argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty();
+}
+
 int report_parse_error(const CLI::App& app, const CLI::ParseError& error) {
   // Help that was asked for also arrives as an exception; CLI11 prints it and answers 0.
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
@@ -40,6 +46,8 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& error) {
 int run_command_line(int argc, char** argv) {
   // A reader of our output that went away is told by the write's error.
   std::signal(SIGPIPE, SIG_IGN);
+  // Commands speak for themselves; `serve` sets the level of its settings.
+  log_set_level(LogLevel::kWarn);
   Invocation invocation;
   invocation.umask = current_umask();
   CLI::App app("Tarn keeps training data in one place and lets everything reach it there.", "tarn");
@@ -60,11 +68,18 @@ int run_command_line(int argc, char** argv) {
   add_scrub(app, invocation);
   add_fsck(app, invocation);
   add_config(app, invocation);
+  add_dataset(app, invocation);
+  add_preview(app, invocation);
+  add_pipeline(app, invocation);
   add_version(app, invocation);
   app.footer("exit codes: 0 done, 1 failed, 2 wrong usage, 3 no running Tarn to talk to");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (is_unknown_command(app, argc, argv)) {
+      fmt::print(stderr, "tarn: there is no command '{}'\nsee tarn --help\n", argv[1]);
+      return kWrongUsage;
+    }
     return report_parse_error(app, error);
   }
   const int code = invocation.run();

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -218,13 +219,15 @@ TEST_F(KeeperTest, EndsInOrderWithSomebodyInTheMount) {
   await_ready();
   pid_t stander = fork();
   if (stander == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (chdir(directory_.c_str()) != 0) _exit(1);
     pause();
   }
   std::string link = fmt::format("/proc/{}/cwd", stander);
   char target[200] = {};
   ASSERT_TRUE(await([&] {
-    return readlink(link.c_str(), target, sizeof target - 1) > 0 && target == directory_;
+    const ssize_t length = readlink(link.c_str(), target, sizeof target);
+    return length > 0 && std::string_view(target, static_cast<size_t>(length)) == directory_;
   }));
   pid_t worker = worker_pid();
   kill(keeper_, SIGINT);

@@ -44,7 +44,11 @@ Result<RootState> inspect_root(const std::string& path) {
   }
   if (!S_ISDIR(info.st_mode))
     return Status(Code::kNotDirectory, fmt::format("'{}' is not a folder", path));
-  if (exists(path + "/superblock")) return RootState::kTarn;
+  if (exists(path + "/superblock")) {
+    // Another program may call a file of its own so; nothing may be written beside it.
+    TARN_ASSIGN(const std::string start, read_file(path + "/superblock", 4096));
+    return start.starts_with("TARNROOT") ? RootState::kTarn : RootState::kForeign;
+  }
   const auto closer = [](DIR* d) { closedir(d); };
   const std::unique_ptr<DIR, decltype(closer)> folder(opendir(path.c_str()), closer);
   if (folder == nullptr) return last_errno(fmt::format("open '{}'", path));

@@ -63,10 +63,7 @@ class Worker {
   Status open() {
     started_ = Clock::system().now();
     TARN_TRY(open_root());
-    TARN_ASSIGN(store_, kv::open_rocks({.path = options_.root + "/meta",
-                                        .cache_bytes = options_.settings.metadata_cache_bytes,
-                                        .memtable_bytes = options_.settings.memtable_bytes},
-                                       meta::merge_function()));
+    TARN_TRY(open_store());
     TARN_TRY(create_session());
     TARN_TRY(open_file_system());
     health_ = std::make_unique<Health>(options_.root);
@@ -132,6 +129,23 @@ class Worker {
       if (!opened.is(Code::kBusy) || Clock::system().monotonic() > deadline) return opened.status();
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
+  }
+
+  Status open_store() {
+    const auto open = [&] {
+      return kv::open_rocks({.path = options_.root + "/meta",
+                             .cache_bytes = options_.settings.metadata_cache_bytes,
+                             .memtable_bytes = options_.settings.memtable_bytes},
+                            meta::merge_function());
+    };
+    auto opened = open();
+    if (opened.is(Code::kNoSpace)) {
+      // On a full disk: the reserve is there for this.
+      TARN_TRY(root_->release_ballast());
+      opened = open();
+    }
+    TARN_ASSIGN(store_, std::move(opened));
+    return {};
   }
 
   Status create_session() {

@@ -5,8 +5,8 @@ namespace {
 
 class SystemClock final : public Clock {
  public:
-  // The kernel's file systems stamp with the coarse clock. With the same one, a file's creation never
-  // seems later than a write to its backing file that came after it.
+  // The kernel's file systems stamp with the coarse clock. With the same one, a file's creation
+  // never seems later than a write to its backing file that came after it.
   TimeNs now() override { return read(CLOCK_REALTIME_COARSE); }
   TimeNs monotonic() override { return read(CLOCK_MONOTONIC); }
 

@@ -17,8 +17,8 @@
 //    transaction by attach and release; a blob without owners is unlinked only after that is
 //    durable.
 //
-// Order of writes (a) to (f) of DESIGN section 4 hold. Errors: kNoSpace, kIo, kCorrupt (damage in
-// what was durable), kDataLoss, kBusy, kTextBusy. Thread-safe unless said otherwise.
+// The order of writes (a) to (f) of ARCHITECTURE.md holds. Errors: kNoSpace, kIo, kCorrupt (damage
+// in what was durable), kDataLoss, kBusy, kTextBusy. Thread-safe unless said otherwise.
 #pragma once
 
 #include <functional>

@@ -123,6 +123,7 @@ class ContentImpl final : public Content {
 
   // --- scrub.cc
   Status scrub_blob(BlobId blob, const BlobInfo& info, std::vector<Damage>& found);
+  Status forget_damage(BlobId blob);
   Status scrub_pack(BlobId pack, std::vector<Damage>& found);
   Status check_blob_range(BlobId blob, const BlobInfo& info, uint64_t offset, uint64_t length,
                           std::vector<Damage>& found);

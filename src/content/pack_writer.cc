@@ -108,9 +108,18 @@ void PackWriter::unpin(BlobId pack) {
   if (at != pins_.end() && --at->second == 0) pins_.erase(at);
 }
 
-bool PackWriter::is_in_use(BlobId pack) {
+bool PackWriter::retire(BlobId pack) {
   MutexLock lock(mutex_);
-  return (current_ && current_->id == pack) || pins_.contains(pack);
+  if (pins_.contains(pack)) return false;
+  if (!current_ || current_->id != pack) return true;
+  if (current_->end < limits::kPackBytesMax / 16) return false;
+  current_ = nullptr;
+  return true;
+}
+
+void PackWriter::forget(BlobId pack) {
+  MutexLock lock(mutex_);
+  std::erase_if(unsynced_, [&](const PackRef& each) { return each->id == pack; });
 }
 
 uint64_t PackWriter::bytes_written() {

@@ -30,8 +30,12 @@ class PackWriter {
   Result<std::vector<Slice>> append(std::span<const Record> records, bool pinned);
   Status sync();
   void unpin(BlobId pack);
-  /// Records may still be added to it, or someone pins it.
-  bool is_in_use(BlobId pack);
+  /// Nobody adds to that pack or holds a record of it that no row names, from now on: true. False
+  /// when someone pins it, or when it is the current one and too short to be worth a new one. Not
+  /// to be called while unpinned slices of `append` wait for their rows.
+  bool retire(BlobId pack);
+  /// The pack is about to be unlinked: no descriptor of it stays open here.
+  void forget(BlobId pack);
   uint64_t bytes_written();
 
  private:

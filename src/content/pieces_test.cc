@@ -166,7 +166,7 @@ TEST(Pieces, LargeSharedFileIsCopiedOnWriteAndMerged) {
   ASSERT_TARN_OK(system.submit(*write)->wait());
   write->file.reset();
   auto is_merged = [&] { return std::holds_alternative<WholeBlob>(system.descriptor(open->ino)); };
-  for (int i = 0; i < 2000 && !is_merged(); ++i) ::usleep(10'000);
+  for (int i = 0; i < 9000 && !is_merged(); ++i) ::usleep(10'000);
   EXPECT_TRUE(is_merged());
   EXPECT_EQ(system.row(open->ino)->generation, Generation(2));
   auto file = system.content().open_read(*system.row(open->ino)).value();

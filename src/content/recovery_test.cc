@@ -93,7 +93,8 @@ TEST(Recovery, SettledAndMissingIsDataLossNotSilence) {
   ASSERT_TARN_OK(open.status());
   open->file.reset();
   system.abandon();
-  for (auto& entry : std::filesystem::recursive_directory_iterator(dir.path() + "/root/blobs")) {
+  for (auto& entry : std::filesystem::recursive_directory_iterator(
+           std::filesystem::path(dir.path()) / "root" / "blobs")) {
     if (entry.is_regular_file()) std::filesystem::remove(entry.path());
   }
   ASSERT_TARN_OK(system.open());

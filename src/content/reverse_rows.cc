@@ -231,6 +231,7 @@ Status ReverseRows::collect(const std::vector<std::pair<BlobId, bool>>& listed) 
   for (const auto& [blob, is_pack] : listed) {
     if (is_pack) {
       sources_->forget_pack(blob);
+      packs_.forget(blob);
       TARN_TRY(store.unlink_pack(blob));
       done.push_back(blob);
       continue;
@@ -337,7 +338,7 @@ Result<size_t> ReverseRows::fold(size_t most) {
 }
 
 Status ReverseRows::drop_dead_pack(BlobId pack) {
-  if (packs_.is_in_use(pack)) return {};
+  if (!packs_.retire(pack)) return {};
   // From here on nobody can add a record: the pack is closed and nobody holds one that no row
   // names.
   bool is_dead = false;

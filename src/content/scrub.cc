@@ -148,23 +148,27 @@ Status ContentImpl::scrub_blob(BlobId blob, const BlobInfo& info, std::vector<Da
   if (!is_settled || !info.has_crcs) return {};
   const size_t before = found.size();
   TARN_TRY(check_blob_range(blob, info, 0, info.size, found));
-  if (found.size() > before || !sources_->damage().has(blob)) return {};
-  // It reads well again: a disk that answered badly once is not remembered for ever.
+  return found.size() > before ? Status() : forget_damage(blob);
+}
+
+/// It reads well again: a disk that answered badly once is not remembered for ever.
+Status ContentImpl::forget_damage(BlobId blob) {
+  if (!sources_->damage().has(blob)) return {};
   sources_->damage().clear(blob);
-  return kv::transact(store_,
-                      [&](kv::Transaction& txn) -> Status {
-                        return txn.scan(kv::Range::prefix(damage_prefix(blob)),
-                                        [&](std::string_view key, std::string_view) {
-                                          txn.erase_blind(key);
-                                          return true;
-                                        });
-                      })
-      .status();
+  auto erased = kv::transact(store_, [&](kv::Transaction& txn) -> Status {
+    return txn.scan(kv::Range::prefix(damage_prefix(blob)),
+                    [&](std::string_view key, std::string_view) {
+                      txn.erase_blind(key);
+                      return true;
+                    });
+  });
+  return erased.status();
 }
 
 Status ContentImpl::scrub_pack(BlobId pack, std::vector<Damage>& found) {
   TARN_ASSIGN(auto live, reverse_.records_of(*store_.begin(), pack));
   if (live.empty()) return {};
+  const size_t before = found.size();
   auto opened = sources_->pack(pack);
   if (opened.is(Code::kDataLoss)) {
     TARN_ASSIGN(auto info, info_of(pack));
@@ -201,7 +205,7 @@ Status ContentImpl::scrub_pack(BlobId pack, std::vector<Damage>& found) {
                            "the record does not fit its CRC-64", found));
     }
   }
-  return {};
+  return found.size() > before ? Status() : forget_damage(pack);
 }
 
 Result<std::vector<Content::Damage>> ContentImpl::scrub() {

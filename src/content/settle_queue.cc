@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/limits.h"
+#include "content/files.h"
 
 namespace tarn::content {
 
@@ -12,6 +13,8 @@ bool TicketImpl::cancel() {
   if (state_ == State::kQueued) {
     state_ = State::kCancelled;
     dropped = std::exchange(closed_, {});
+    // Whoever takes it back may write: barriers must look at it again.
+    if (LocalBlobRef backing = backing_of(dropped.file)) backing->set_writer(true);
     changed_.notify_all();
   }
   const bool is_cancelled = state_ == State::kCancelled;

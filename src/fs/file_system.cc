@@ -42,29 +42,51 @@ void FileSystemImpl::maintain() {
   while (!maintain_wake_.wait_for(lock, std::chrono::nanoseconds(limits::kBarrierIntervalNs),
                                   [&] { return is_stopping_; })) {
     lock.unlock();
-    maintain_once();
+    static_cast<void>(commit_open_files(Pace::kSkipBusy));
     lock.lock();
   }
 }
 
-void FileSystemImpl::maintain_once() {
-  if (open_inodes_.size() == 0) return;
+Status FileSystemImpl::commit_open_files(Pace pace) {
+  if (open_inodes_.size() == 0) return {};
+  Status first_failed;
   open_inodes_.for_each([&](OpenInode& inode) {
-    bool is_deferred = false, is_stranded = false;
+    bool is_deferred = false, is_stranded = false, was_written = false;
+    content::FileRef file;
+    meta::GrantStamp grant;
     {
       MutexLock lock(inode.state);
       if (!inode.is_live || inode.ticket || inode.is_unlinked) return;
       is_stranded = inode.handles == 0;
       is_deferred = inode.is_deferred && inode.handles > 0;
+      was_written = inode.was_written;
+      file = inode.file;
+      grant = inode.grant;
     }
     if (!is_stranded && !is_deferred) return;
-    MutexLock opening(inode.opening, std::try_to_lock);
-    if (!opening.owns_lock()) return;
-    Status done = is_deferred ? commit_deferred(inode) : end_write(inode);
-    if (!done.is_ok()) {
-      log_warn("fs.maintain", "inode={} {}", inode.ino.value, done.to_string());
+    if (is_deferred && !was_written) {
+      // Opened for writing and not written so far: the old generation and its digests stand.
+      Result<content::FileStat> st = file->stat();
+      if (st.is_ok() && st->ctime == grant.ctime) return;
     }
+    MutexLock opening(inode.opening, std::defer_lock);
+    if (pace == Pace::kWait) {
+      opening.lock();
+    } else if (!opening.try_lock()) {
+      return;
+    }
+    Status done = is_deferred ? commit_deferred(inode) : end_write(inode);
+    if (done.is_ok()) return;
+    log_warn("fs.maintain", "inode={} {}", inode.ino.value, done.to_string());
+    if (first_failed.is_ok()) first_failed = std::move(done);
   });
+  return first_failed;
+}
+
+Status FileSystemImpl::barrier() {
+  // The store of bytes knows nothing of a replacement that is still open.
+  TARN_TRY(commit_open_files(Pace::kWait));
+  return content_->barrier();
 }
 
 Status FileSystemImpl::start(uint32_t root_uid, uint32_t root_gid) {
@@ -316,7 +338,7 @@ void FileSystemImpl::end_unlinked(Ino ino) {
 }
 
 Status FileSystemImpl::sync() {
-  return content_->barrier();
+  return barrier();
 }
 
 Result<StatFs> FileSystemImpl::statfs() {

@@ -118,6 +118,9 @@ class FileSystemImpl final : public FileSystem {
   /// Makes the inode writable: takes it back from settling, or prepares its content and, where the
   /// row's own blob is written, commits `open` durably first (rule d).
   Status begin_write(const Caller& caller, OpenInode& inode, bool truncate);
+  /// A closed file that waits to be settled is so no longer: the background does not look at it
+  /// until it is submitted again. Waits for one that is being settled right now.
+  Status take_back(OpenInode& inode);
   /// The last writer is gone: settles, or returns an untouched generation to settled.
   Status end_write(OpenInode& inode);
   Result<Opened> add_handle(const Caller& caller, OpenInode& inode, int flags);
@@ -139,7 +142,12 @@ class FileSystemImpl final : public FileSystem {
   Status settle_now(Ino ino);
   Result<content::FileRef> file_of(Fh fh);
   void maintain();
-  void maintain_once();
+  enum class Pace : uint8_t { kSkipBusy, kWait };
+  /// Open files that replace older bytes, and were written, become their rows' content; closed ones
+  /// that nobody handed over are. kSkipBusy leaves out what is being opened or closed right now.
+  Status commit_open_files(Pace pace);
+  /// Everything acknowledged before becomes durable. The caller holds no lock of an inode.
+  Status barrier();
   void stop_background();
   Status adopt_handles();
   Status adopt_slot(Slot& slot);

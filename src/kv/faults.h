@@ -3,6 +3,8 @@
 //
 // Tests arm one fault at a time; it fires on the n-th matching call from now (1 is the next) and
 // disarms itself, unless `is_sticky`. Thread-safe.
+// Commit faults count only commits that write something; kConflict also those that only have
+// tracked reads. A scan, a get_linked and a get count once each.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,9 @@
 // The ordered, transactional key-value store under all metadata; one contract, several engines.
 //
 // Use it through `transact`, which retries conflicts. Keys and values are byte strings; keys order
-// as unsigned bytes; an empty value cannot be stored (engines may use it for "absent"). Isolation
-// is by point, chosen read by read and write by write (DESIGN: isolation):
+// as unsigned bytes. A key is not empty and does not start with byte 0x00 (the engines' own rows);
+// an empty value cannot be stored (engines may use it for "absent"): both end the process. The
+// snapshot is that of `begin`. Isolation is by point, chosen read by read and write by write:
 //
 //   get          reads the transaction's snapshot (plus its own writes); takes no part in conflicts
 //   get_tracked  the same, and the commit fails with kConflict if anyone wrote the key, absent keys
@@ -20,7 +21,8 @@
 // returns at once.
 //
 // Errors of commit: kConflict (nothing applied: run again), kUnknownOutcome (look before trying
-// again), kNoSpace, kIo. Thread rules: a Store is thread-safe; a Transaction belongs to one thread.
+// again), kNoSpace (nothing applied; goes away with room on the disk), kIo. Thread rules: a Store
+// is thread-safe; a Transaction belongs to one thread and ends before its Store.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +39,8 @@
 namespace tarn::kv {
 
 /// Folds merge operands into a row. `existing` is absent when there is no row; a result of nullopt
-/// means that the row stays absent. Must be deterministic and must accept operands in commit order.
+/// means that the row is absent from then on. Must be deterministic and must accept operands in
+/// commit order, all at once or in several steps with the same result.
 using MergeFunction = std::function<std::optional<std::string>(
     std::string_view key, std::optional<std::string_view> existing,
     const std::vector<std::string_view>& operands)>;

@@ -2,6 +2,7 @@
 // read is dropped as soon as the snapshots that needed it are gone. One mutex guards everything and
 // is held only for map operations and merges, never while a visitor runs.
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <set>
@@ -59,7 +60,8 @@ class MemoryStore final : public Store {
   std::multiset<uint64_t> snapshots_;                      // live ones
   std::deque<std::pair<uint64_t, std::string>> prunable_;  // once no snapshot is older than .first
   uint64_t head_ = 0;
-  Statistics statistics_;
+  Statistics statistics_;  // but for the reads
+  std::atomic<uint64_t> reads_ = 0;
 };
 
 class MemoryTransaction final : public Transaction {
@@ -68,12 +70,16 @@ class MemoryTransaction final : public Transaction {
       : store_(store), snapshot_(store.open_snapshot()) {}
   ~MemoryTransaction() override { end(); }
 
-  Result<std::optional<std::string>> get(std::string_view key) override { return overlaid(key); }
-  Result<std::optional<std::string>> get_tracked(std::string_view key) override {
-    tracked_.emplace_back(key);
+  Result<std::optional<std::string>> get(std::string_view key) override {
+    ++store_.reads_;
     return overlaid(key);
   }
+  Result<std::optional<std::string>> get_tracked(std::string_view key) override {
+    tracked_.emplace_back(key);
+    return get(key);
+  }
   Result<Linked> get_linked(std::string_view key, const Link& link) override {
+    ++store_.reads_;
     Linked out;
     out.row = overlaid(key);
     if (!out.row) return out;
@@ -122,6 +128,7 @@ class MemoryTransaction final : public Transaction {
 
 Status MemoryTransaction::scan(const Range& range, const Visitor& visitor) {
   CHECK(is_live_, "scan in a transaction that has ended");
+  ++store_.reads_;
   std::string begin = range.begin;
   bool is_after = false;
   while (true) {
@@ -171,7 +178,6 @@ void MemoryStore::close_snapshot(uint64_t snapshot) {
 
 std::optional<std::string> MemoryStore::read(std::string_view key, uint64_t snapshot) {
   MutexLock lock(mutex_);
-  ++statistics_.reads;
   auto it = rows_.find(key);
   if (it == rows_.end()) return std::nullopt;
   const Version* version = visible(it->second, snapshot);
@@ -182,7 +188,6 @@ std::vector<MemoryStore::Row> MemoryStore::read_batch(const std::string& begin, 
                                                       const std::string& end, uint64_t snapshot) {
   std::vector<Row> out;
   MutexLock lock(mutex_);
-  if (!is_after) ++statistics_.reads;
   for (auto it = is_after ? rows_.upper_bound(begin) : rows_.lower_bound(begin);
        it != rows_.end() && out.size() < kScanBatch; ++it) {
     if (!end.empty() && it->first >= end) break;
@@ -276,7 +281,9 @@ Status MemoryStore::trim_log(Stamp through) {
 
 Statistics MemoryStore::statistics() {
   MutexLock lock(mutex_);
-  return statistics_;
+  Statistics out = statistics_;
+  out.reads = reads_;
+  return out;
 }
 
 }  // namespace

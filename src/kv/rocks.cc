@@ -15,6 +15,8 @@
 #include <malloc.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include <fmt/format.h>
 #include <rocksdb/write_batch.h>
@@ -27,6 +29,7 @@
 #include "kv/conflict_table.h"
 #include "kv/kv.h"
 #include "kv/rocks_adapter.h"
+#include "kv/rocks_files.h"
 #include "kv/write_set.h"
 
 namespace tarn::kv {
@@ -34,12 +37,16 @@ namespace {
 
 constexpr std::string_view kLogPrefix("\0L", 2);
 constexpr std::string_view kLogEnd("\0M", 2);
-constexpr std::string_view kRepairKey("\0R", 2);
 constexpr std::string_view kUserBegin("\1", 1);  // the first key that is not the engine's
 
-// A failed write tries to mend the store at most this often; each try may write a memtable to a
-// full disk.
-constexpr TimeNs kRepairIntervalNs = 100 * kMillisecondNs;
+constexpr uint32_t kTrimBatchRows = 1000;
+
+// Few shards: each must hold many times the largest block and the 256 KiB steps in which memtables
+// are charged.
+constexpr int kCacheShardBits = 2;
+
+// How long a commit waits between two looks whether RocksDB takes writes again.
+constexpr std::chrono::microseconds kStallPoll(200);
 
 rocksdb::Slice slice(std::string_view text) {
   return {text.data(), text.size()};
@@ -59,7 +66,8 @@ class RocksTransaction;
 class RocksStore final : public Store {
  public:
   RocksStore(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<rocksdb::Cache> cache,
-             std::shared_ptr<RocksListener> listener, MergeFunction merge);
+             std::shared_ptr<RocksFiles> files, std::unique_ptr<rocksdb::Env> env,
+             MergeFunction merge);
   ~RocksStore() override;
 
   std::unique_ptr<Transaction> begin() override;
@@ -81,19 +89,19 @@ class RocksStore final : public Store {
   // The three below need commit_mutex_.
   Status validate(const std::vector<uint64_t>& hashes, uint64_t snapshot);
   Result<Stamp> write(rocksdb::WriteBatch& batch, const std::string& records);
-  rocksdb::Status repair(bool is_forced);
+  rocksdb::Status write_when_possible(rocksdb::WriteBatch& batch);
   Status flush_log();
 
   const MergeFunction merge_;
   const std::shared_ptr<rocksdb::Cache> cache_;
-  const std::shared_ptr<RocksListener> listener_;
+  const std::shared_ptr<RocksFiles> files_;
+  const std::unique_ptr<rocksdb::Env> env_;
   const std::unique_ptr<rocksdb::DB> db_;
 
   // Held while RocksDB writes the batch to its log: a write(2) without sync, which must happen in
   // the order of stamps; and during repair, when nothing can be committed anyway.
   Mutex commit_mutex_{"kv.rocks.commit", 120};
   ConflictTable written_;
-  TimeNs last_repair_ = 0;
 
   // State of the group commit. Not held during a flush.
   struct Failure {
@@ -110,6 +118,7 @@ class RocksStore final : public Store {
 
   std::atomic<uint64_t> transactions_ = 0, conflicts_ = 0, rows_written_ = 0, wal_bytes_ = 0;
   std::atomic<uint64_t> reads_ = 0;
+  std::atomic<uint64_t> trimmed_ = 0;  // no log row has a stamp up to here
 };
 
 class RocksTransaction final : public Transaction {
@@ -190,21 +199,23 @@ class RocksTransaction final : public Transaction {
 };
 
 RocksStore::RocksStore(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<rocksdb::Cache> cache,
-                       std::shared_ptr<RocksListener> listener, MergeFunction merge)
+                       std::shared_ptr<RocksFiles> files, std::unique_ptr<rocksdb::Env> env,
+                       MergeFunction merge)
     : merge_(std::move(merge)),
       cache_(std::move(cache)),
-      listener_(std::move(listener)),
+      files_(std::move(files)),
+      env_(std::move(env)),
       db_(std::move(db)),
+      // What was replayed on opening has been written to table files and synced.
       durable_(db_->GetLatestSequenceNumber()) {
-  // What was replayed on opening has been written to table files and synced: durable_ is right.
-  listener_->attach(db_.get());
+  files_->set_waiting(true);
 }
 
 RocksStore::~RocksStore() {
   if (Status status = sync(head()); !status.is_ok()) {
     log_error("kv.close", "{}", status.to_string());
   }
-  listener_->attach(nullptr);
+  files_->set_waiting(false);
 }
 
 std::unique_ptr<Transaction> RocksStore::begin() {
@@ -283,71 +294,51 @@ Status RocksStore::validate(const std::vector<uint64_t>& hashes, uint64_t snapsh
 
 /// Adds the log row for `records`, if there are any, and writes.
 Result<Stamp> RocksStore::write(rocksdb::WriteBatch& batch, const std::string& records) {
-  batch.SetSavePoint();
-  auto attempt = [&]() -> std::pair<rocksdb::Status, uint64_t> {
-    const uint64_t rows = batch.Count() + (records.empty() ? 0u : 1u);
-    const uint64_t stamp = db_->GetLatestSequenceNumber() + rows;
-    rocksdb::Status status;
-    if (!records.empty()) status = batch.Put(log_key(stamp), records);
-    if (status.ok()) status = db_->Write(rocksdb::WriteOptions(), &batch);
-    CHECK(!status.ok() || db_->GetLatestSequenceNumber() == stamp,
-          fmt::format("a commit of {} rows got stamp {} instead of {}", rows,
-                      db_->GetLatestSequenceNumber(), stamp));
-    return {status, stamp};
-  };
-  auto [status, stamp] = attempt();
-  if (!status.ok() && repair(false).ok()) {
-    // The repair may have used a sequence number, so the log row gets a new key.
-    rocksdb::Status rolled = batch.RollbackToSavePoint();
-    CHECK(rolled.ok(), rolled.ToString());
-    std::tie(status, stamp) = attempt();
-  }
+  const uint64_t rows = batch.Count() + (records.empty() ? 0u : 1u);
+  const uint64_t stamp = db_->GetLatestSequenceNumber() + rows;
+  rocksdb::Status status;
+  if (!records.empty()) status = batch.Put(log_key(stamp), records);
+  if (!status.ok()) return rocks_status(status, "collecting a commit's rows");
+  TARN_TRY(files_->reserve_log(batch.GetDataSize()));
+  status = write_when_possible(batch);
   if (!status.ok()) return rocks_status(status, "committing");
+  CHECK(db_->GetLatestSequenceNumber() == stamp,
+        fmt::format("a commit of {} rows got stamp {} instead of {}", rows,
+                    db_->GetLatestSequenceNumber(), stamp));
   wal_bytes_.fetch_add(batch.GetDataSize(), std::memory_order_relaxed);
   return Stamp(stamp);
 }
 
-/// After a failed write: brings RocksDB back to work without reopening it, if the disk lets it.
-///
-/// Resume writes the memtables to table files and begins a new log, leaving the damaged one behind;
-/// but only if there is something in the active memtable. If not, a row that goes past the log is
-/// put there; the flush that follows fails on the damaged log, and the Resume after that replaces
-/// it.
-rocksdb::Status RocksStore::repair(bool is_forced) {
-  const TimeNs now = Clock::system().monotonic();
-  if (!is_forced && now - last_repair_ < kRepairIntervalNs && last_repair_ != 0) {
-    return rocksdb::Status::Busy();
+/// Waits while RocksDB is behind with flushes and compactions, but not for room on the disk.
+rocksdb::Status RocksStore::write_when_possible(rocksdb::WriteBatch& batch) {
+  rocksdb::WriteOptions options;
+  options.no_slowdown = true;
+  bool has_resumed = false;
+  while (true) {
+    rocksdb::Status status = db_->Write(options, &batch);
+    if (status.IsIncomplete()) {
+      if (files_->is_out_of_space()) return rocksdb::Status::NoSpace("no room to flush memtables");
+      std::this_thread::sleep_for(kStallPoll);
+    } else if (status.IsNoSpace() && !has_resumed && !files_->is_out_of_space()) {
+      // Somebody took the room between the reservation and the write.
+      has_resumed = true;
+      rocksdb::Status resumed = db_->Resume();
+      log_warn("kv.resume", "{}: {}", status.ToString(), resumed.ToString());
+      if (!resumed.ok()) return status;
+    } else {
+      return status;
+    }
   }
-  last_repair_ = now;
-  uint64_t rows = 0;
-  db_->GetIntProperty(rocksdb::DB::Properties::kNumEntriesActiveMemTable, &rows);
-  rocksdb::Status status = db_->Resume();
-  if (status.ok() && rows == 0) {
-    rocksdb::WriteOptions past_the_log;
-    past_the_log.disableWAL = true;
-    status = db_->Put(past_the_log, slice(kRepairKey), "1");
-    if (status.ok() && !db_->Flush(rocksdb::FlushOptions()).ok()) status = db_->Resume();
-  }
-  if (status.ok()) {
-    log_info("kv.repaired", "took {} ms", (Clock::system().monotonic() - now) / kMillisecondNs);
-  } else {
-    log_warn("kv.repair_failed", "{}", status.ToString());
-  }
-  return status;
 }
 
 /// One flush that makes durable all that is visible when it starts.
 Status RocksStore::flush_log() {
-  rocksdb::Status status = db_->SyncWAL();
-  if (status.ok()) return {};
-  // After a failed fsync the log's pages may be marked clean though they never reached the disk:
-  // syncing the same file again would prove nothing. Rows become durable by way of new table files
+  Status status = files_->sync_log();
+  if (status.is_ok()) return status;
+  // Syncing the same file again would prove nothing. Rows become durable by way of new table files
   // instead.
-  MutexLock lock(commit_mutex_);
-  rocksdb::Status repaired = repair(true);
-  if (repaired.ok()) repaired = db_->Flush(rocksdb::FlushOptions());
-  if (repaired.ok()) return {};
-  return rocks_status(status, "syncing the log");
+  log_error("kv.sync", "{}", status.to_string());
+  return db_->Flush(rocksdb::FlushOptions()).ok() ? Status() : status;
 }
 
 Status RocksStore::sync(Stamp stamp) {
@@ -400,13 +391,30 @@ Status RocksStore::read_log(Stamp after, const std::function<bool(const LogEntry
 }
 
 Status RocksStore::trim_log(Stamp through) {
-  rocksdb::WriteBatch batch;
+  // Row by row: a range deletion would slow down every read of the memtable that holds it, and
+  // RocksDB 7.8 mixes up its insertion hints with those of rows.
+  rocksdb::ReadOptions options;
   const std::string end =
       through.value == UINT64_MAX ? std::string(kLogEnd) : log_key(through.value + 1);
-  rocksdb::Status status = batch.DeleteRange(log_key(0), end);
-  if (!status.ok()) return rocks_status(status, "trimming the change log");
-  MutexLock lock(commit_mutex_);
-  TARN_TRY(write(batch, {}));
+  const rocksdb::Slice end_slice(end);
+  options.iterate_upper_bound = &end_slice;
+  options.fill_cache = false;
+  std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+  // Not from the beginning, where the tombstones of earlier trims are.
+  it->Seek(log_key(trimmed_ + 1));
+  while (it->Valid()) {
+    rocksdb::WriteBatch batch;
+    uint64_t last = 0;
+    for (uint32_t rows = 0; it->Valid() && rows < kTrimBatchRows; ++rows, it->Next()) {
+      last = read_be64(view(it->key()).substr(kLogPrefix.size()));
+      rocksdb::Status status = batch.Delete(it->key());
+      if (!status.ok()) return rocks_status(status, "trimming the change log");
+    }
+    MutexLock lock(commit_mutex_);
+    TARN_TRY(write(batch, {}));
+    trimmed_ = std::max<uint64_t>(trimmed_, last);
+  }
+  if (!it->status().ok()) return rocks_status(it->status(), "trimming the change log");
   return {};
 }
 
@@ -423,6 +431,8 @@ Statistics RocksStore::statistics() {
 }
 
 Status RocksStore::settle() {
+  if (files_->is_out_of_space())
+    return Status(Code::kNoSpace, "settling: no room to flush memtables");
   rocksdb::Status status = db_->Flush(rocksdb::FlushOptions());
   if (status.ok()) {
     rocksdb::CompactRangeOptions options;
@@ -439,14 +449,16 @@ Status RocksStore::settle() {
 
 Result<std::unique_ptr<Store>> open_rocks(RocksOptions options, MergeFunction merge) {
   TARN_TRY(make_directories(options.path));
-  std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(options.cache_bytes);
-  auto listener = std::make_shared<RocksListener>();
+  auto cache = rocksdb::NewLRUCache(options.cache_bytes, kCacheShardBits);
+  auto files = std::make_shared<RocksFiles>(rocksdb::FileSystem::Default());
+  std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
   rocksdb::DB* opened = nullptr;
   rocksdb::Status status =
-      rocksdb::DB::Open(rocks_options(options, merge, cache, listener), options.path, &opened);
+      rocksdb::DB::Open(rocks_options(options, merge, cache, env.get()), options.path, &opened);
   if (status.ok()) {
     return std::unique_ptr<Store>(std::make_unique<RocksStore>(std::unique_ptr<rocksdb::DB>(opened),
-                                                               cache, listener, std::move(merge)));
+                                                               std::move(cache), std::move(files),
+                                                               std::move(env), std::move(merge)));
   }
   // RocksDB reports both as an I/O error and tells them apart in words only. The lock file must not
   // be looked at when this process holds the lock: closing it would release the lock.

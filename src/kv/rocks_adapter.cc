@@ -12,11 +12,13 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/merge_operator.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_buffer_manager.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kv/rocks_files.h"
 #include "kv/write_set.h"
 
 namespace tarn::kv {
@@ -103,6 +105,10 @@ rocksdb::BlockBasedTableOptions table_options(std::shared_ptr<rocksdb::Cache> ca
   table.format_version = 5;
   // Otherwise indexes and filters of every open table stay outside the cache's limit.
   table.cache_index_and_filter_blocks = true;
+  // Whole ones would be hundreds of KiB each and push one another out of a small cache.
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
+  table.pin_top_level_index_and_filter = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   return table;
 }
@@ -130,19 +136,20 @@ std::string lock_holder(const std::string& path) {
   return "another process";
 }
 
-void RocksListener::OnMemTableSealed(const rocksdb::MemTableInfo&) {
-  rocksdb::DB* db = db_;
-  if (db == nullptr) return;
-  // A failure becomes RocksDB's background error, which fails the write that sealed the memtable.
-  rocksdb::Status status = db->SyncWAL();
-  if (!status.ok()) log_error("kv.seal", "syncing the log before a new one: {}", status.ToString());
+void RocksListener::OnCompactionBegin(rocksdb::DB*, const rocksdb::CompactionJobInfo&) {
+  RocksFiles::mark_compacting(true);
+}
+
+void RocksListener::OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) {
+  RocksFiles::mark_compacting(false);
 }
 
 void RocksListener::OnBackgroundError(rocksdb::BackgroundErrorReason reason,
                                       rocksdb::Status* error) {
-  const bool is_write = reason == rocksdb::BackgroundErrorReason::kWriteCallback ||
-                        reason == rocksdb::BackgroundErrorReason::kMemTable;
-  if (is_write && error->IsIOError() && error->severity() > rocksdb::Status::kHardError) {
+  if (!error->IsNoSpace()) return;
+  if (reason == rocksdb::BackgroundErrorReason::kCompaction) {
+    *error = rocksdb::Status::OK();
+  } else if (error->severity() > rocksdb::Status::kHardError) {
     *error = rocksdb::Status(*error, rocksdb::Status::kHardError);
   }
 }
@@ -153,14 +160,14 @@ void RocksListener::OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb
 }
 
 rocksdb::Options rocks_options(const RocksOptions& options, const MergeFunction& merge,
-                               std::shared_ptr<rocksdb::Cache> cache,
-                               std::shared_ptr<RocksListener> listener) {
+                               std::shared_ptr<rocksdb::Cache> cache, rocksdb::Env* env) {
   static const DropAbsent drop_absent;
   rocksdb::Options out;
   out.create_if_missing = true;
   out.merge_operator = std::make_shared<RowMerge>(merge);
   out.compaction_filter = &drop_absent;
-  out.listeners = {std::move(listener)};
+  out.listeners = {std::make_shared<RocksListener>()};
+  out.env = env;
   out.info_log = std::make_shared<ForwardingLogger>();
   out.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table_options(cache)));
 
@@ -168,7 +175,8 @@ rocksdb::Options rocks_options(const RocksOptions& options, const MergeFunction&
   // point-in-time recovery ends at the first damage. kTolerateCorruptedTailRecords would refuse to
   // open.
   out.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  // A preallocated log is 1.1 memtables at once, which a nearly full disk does not have.
+  // It would take 1.1 memtables at once for the log, which a nearly full disk does not have;
+  // RocksFiles reserves what is needed.
   out.allow_fallocate = false;
   out.manifest_preallocation_size = 64 << 10;
   out.max_manifest_file_size = 4 << 20;
@@ -183,6 +191,9 @@ rocksdb::Options rocks_options(const RocksOptions& options, const MergeFunction&
   out.allow_concurrent_memtable_write = false;
   out.enable_write_thread_adaptive_yield = false;
   out.max_successive_merges = kSuccessiveMergesMax;
+  // Rows of a kind (first byte of the key) are mostly added near the last one of that kind: new
+  // inodes, log records, names in one directory.
+  out.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(1));
 
   out.compression = first_supported({rocksdb::kLZ4Compression});
   out.bottommost_compression = first_supported({rocksdb::kZSTD, rocksdb::kLZ4Compression});

@@ -4,7 +4,7 @@
 // joins it with changes of its own; the caller runs it under kv::transact and syncs where
 // durability is promised. Names are checked here (empty, '.', '..', '/', NUL, over
 // limits::kNameBytesMax). Permissions are not: room fs does. One file an operation in meta/ops/.
-// Isolation follows DESIGN section 3: each directory has a *guard* and an *alive* key, changes of a
+// Isolation: each directory has a *guard* and an *alive* key, changes of a
 // directory's row are merges, creating operations track the sibling key.
 //
 // Errors, beside those named below: kNotFound, kExists, kNotDirectory, kIsDirectory, kNameTooLong,

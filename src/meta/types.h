@@ -20,7 +20,7 @@ namespace tarn::meta {
 /// Parent of trees under construction (room fs); no path leads to it, and it is never listed.
 inline constexpr Ino kStagingIno{2};
 
-/// State of an inode's current generation (DESIGN section 4): open = a writer may exist, ask the
+/// State of an inode's current generation: open = a writer may exist, ask the
 /// file; closed = size known, data perhaps not on disk; settled = data synced, digests valid.
 enum class ContentState : uint8_t { kOpen = 1, kClosed = 2, kSettled = 3 };
 

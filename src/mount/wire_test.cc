@@ -312,7 +312,8 @@ TEST(Init, WantsWhatIsRightAndNothingElse) {
   ASSERT_TRUE(answer.is_ok());
   const Negotiated& n = answer->negotiated;
   EXPECT_EQ(flag_names(n.flags),
-            "ASYNC_READ ATOMIC_O_TRUNC EXPORT_SUPPORT BIG_WRITES DO_READDIRPLUS READDIRPLUS_AUTO "
+            "ASYNC_READ ATOMIC_O_TRUNC EXPORT_SUPPORT BIG_WRITES DONT_MASK DO_READDIRPLUS "
+            "READDIRPLUS_AUTO "
             "PARALLEL_DIROPS POSIX_ACL MAX_PAGES CACHE_SYMLINKS EXPLICIT_INVAL_DATA SETXATTR_EXT "
             "INIT_EXT HAS_EXPIRE_ONLY PASSTHROUGH HAS_RESEND");
   EXPECT_FALSE(n.has(wire::init::kHandleKillprivV2));
@@ -331,7 +332,7 @@ TEST(Init, AnswerHasItsGoldenBytes) {
             "07000000"
             "2d000000"
             "00008000"  // version, read-ahead 8 MiB
-            "3960d462"
+            "7960d462"
             "8000"
             "6000"  // flags, background, congestion
             "00001000"

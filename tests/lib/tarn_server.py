@@ -111,6 +111,13 @@ class TarnServer:
 
     def start(self, environment=None):
         """`tarn serve`; returns when it has said that it is ready."""
+        ready = self.start_without_waiting(environment)
+        if not ready.wait(READY_SECONDS) or self.ready_line is None:
+            self.kill_all()
+            raise ServeFailed(f"not ready: {self.tail()}")
+
+    def start_without_waiting(self, environment=None):
+        """`tarn serve`; returns the event that says it is ready, or has ended."""
         assert self.process is None, "already running"
         unmount_lazily(self.mnt)
         command = [str(TARN), "serve", str(self.root)]
@@ -137,9 +144,7 @@ class TarnServer:
             log.close()
 
         threading.Thread(target=read, args=(self.process.stdout,), daemon=True).start()
-        if not ready.wait(READY_SECONDS) or self.ready_line is None:
-            self.kill_all()
-            raise ServeFailed(f"not ready: {self.tail()}")
+        return ready
 
     def stop(self):
         """A clean end (SIGTERM); returns the exit status."""
@@ -160,8 +165,9 @@ class TarnServer:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def kill_all(self):
-        """SIGKILL to keeper and workers at once, then detaches the dead mount."""
+    def kill_all(self, detach=True):
+        """SIGKILL to keeper and workers at once; then detaches the dead mount, unless told not to:
+        as long as it is there a program that goes on gets errors, not the folder below."""
         process, self.process = self.process, None
         if process is not None:
             # The keeper first, stopped, so that it starts no new worker in between.
@@ -177,7 +183,8 @@ class TarnServer:
             deadline = time.monotonic() + 10
             while any(p in processes() for p in victims) and time.monotonic() < deadline:
                 time.sleep(0.01)
-        unmount_lazily(self.mnt)
+        if detach:
+            unmount_lazily(self.mnt)
 
     def destroy(self):
         """Ends everything by force and leaves no mount."""

@@ -26,6 +26,9 @@ void add_extract(CLI::App& app, Invocation& invocation);
 void add_scrub(CLI::App& app, Invocation& invocation);
 void add_fsck(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
+void add_dataset(CLI::App& app, Invocation& invocation);
+void add_preview(CLI::App& app, Invocation& invocation);
+void add_pipeline(CLI::App& app, Invocation& invocation);
 void add_version(CLI::App& app, Invocation& invocation);
 
 }  // namespace tarn::app

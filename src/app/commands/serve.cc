@@ -34,9 +34,10 @@ Result<std::string> prepare_root(const std::string& root, const SettingOverrides
   if (state == RootState::kForeign)
     return Status(
         Code::kBadFormat,
-        fmt::format("'{}' is not a Tarn's: it holds other files and no superblock; choose "
-                    "a folder that is missing or empty",
-                    root));
+        fmt::format(
+            "'{}' is not a Tarn's: it holds other files and no superblock of Tarn's; choose "
+            "a folder that is missing or empty",
+            root));
   InitOptions init{.settings = {}, .ballast_bytes = 0, .umask = umask};
   if (state != RootState::kTarn) {
     // Nothing is made for settings that cannot be served.

@@ -98,6 +98,17 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
     if (change.size) invalidate_inode(ino, caller);
     return get_attributes(caller, ino);
   }
+  OpenInodes::Pin timed;
+  MutexLock opening;
+  if (wanted.atime || wanted.mtime) {
+    timed = open_inodes_.find(ino);
+    if (timed) {
+      // The background, which settles by row and file, must not see one with the new times and the
+      // other without. A failure to settle is not this call's business.
+      opening = MutexLock(timed->opening);
+      static_cast<void>(take_back(*timed));
+    }
+  }
   meta::InodeRow row;
   if (!is_replayed) {
     TARN_ASSIGN([[maybe_unused]] Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
@@ -132,25 +143,34 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
   }
   if (wanted.atime || wanted.mtime) {
     // The backing file must agree, or its times would come back as the live ones.
-    if (OpenInodes::Pin inode = open_inodes_.find(ino)) {
+    if (timed) {
       content::FileRef file;
       {
-        MutexLock lock(inode->state);
-        if (inode->is_live) file = inode->file;
+        MutexLock lock(timed->state);
+        if (timed->is_live) file = timed->file;
       }
       if (file) {
         TARN_TRY(file->set_times(wanted.atime, wanted.mtime));
         if (wanted.mtime) {
           TARN_ASSIGN(content::FileStat st, file->stat());
-          MutexLock lock(inode->state);
+          MutexLock lock(timed->state);
           // What was written before this call is covered by the time just set.
-          inode->grant.mtime = st.mtime;
-          inode->grant.size = st.size;
-          if (inode->grant.ctime != st.ctime) inode->was_written = true;
-          inode->grant.ctime = st.ctime;
+          timed->grant.mtime = st.mtime;
+          timed->grant.size = st.size;
+          if (timed->grant.ctime != st.ctime) timed->was_written = true;
+          timed->grant.ctime = st.ctime;
         }
       }
     }
+  }
+  if (timed) {
+    bool is_closed = false;
+    {
+      MutexLock lock(timed->state);
+      is_closed = timed->is_live && timed->writers == 0 && !timed->ticket;
+    }
+    if (is_closed) TARN_TRY(end_write(*timed));
+    opening.unlock();
   }
   invalidate_inode(ino, caller);
   return get_attributes(caller, ino);

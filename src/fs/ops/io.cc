@@ -107,11 +107,11 @@ Status FileSystemImpl::fsync(Fh fh, bool) {
     TARN_TRY(file->sync());
   }
   TARN_KILL_POINT("fs.fsync.after_data");
-  return content_->barrier();
+  return barrier();
 }
 
 Status FileSystemImpl::fsync_directory(Fh) {
-  return content_->barrier();
+  return barrier();
 }
 
 }  // namespace tarn::fs

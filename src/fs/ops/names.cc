@@ -158,6 +158,14 @@ Result<Attributes> FileSystemImpl::link(const Caller& caller, Ino ino, Ino paren
   meta::InodeRow row;
   TARN_ASSIGN([[maybe_unused]] Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
                 TARN_TRY(check_parent(txn, caller, parent));
+                TARN_ASSIGN(row, meta::get_inode(txn, ino));
+                if (row.nlink == 0) {
+                  // O_TMPFILE's first name; the kernel lets no unlinked file come here.
+                  TARN_ASSIGN(meta::Renamed placed,
+                              meta::place(txn, context(caller), ino, parent, name, false));
+                  row = placed.moved;
+                  return {};
+                }
                 TARN_ASSIGN(row, meta::link(txn, context(caller), ino, parent, name));
                 return {};
               }));
@@ -224,7 +232,7 @@ Status FileSystemImpl::rename(const Caller& caller, Ino source_parent, std::stri
   // Rule (b): new content that takes an old file's place is on disk before the old one loses its
   // name.
   if (!flags.no_replace) {
-    bool needs_settling = false;
+    bool needs_settling = false, is_replacement = false;
     Ino source_ino;
     {
       auto txn = store_.begin();
@@ -237,12 +245,18 @@ Status FileSystemImpl::rename(const Caller& caller, Ino source_parent, std::stri
         }
       }
     }
-    if (needs_settling) {
-      content::FileRef file;
+    content::FileRef file;
+    if (source_ino) {
       if (OpenInodes::Pin inode = open_inodes_.find(source_ino)) {
         MutexLock lock(inode->state);
         if (inode->is_live) file = inode->file;
+        is_replacement = inode->is_live && inode->is_deferred;
       }
+    }
+    if (is_replacement) {
+      // The source's own row still names the bytes before its last change.
+      TARN_TRY(barrier());
+    } else if (needs_settling) {
       if (file) {
         if (file->local()) TARN_TRY(content_->ensure_named(file->local(), true));
         TARN_TRY(file->sync());

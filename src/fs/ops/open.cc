@@ -40,29 +40,32 @@ bool FileSystemImpl::has_handles(Ino ino) {
                              [&](const auto& item) { return item.second->ino == ino; });
 }
 
-Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
+Status FileSystemImpl::take_back(OpenInode& inode) {
   content::TicketRef ticket;
+  {
+    MutexLock lock(inode.state);
+    if (inode.is_live) ticket = inode.ticket;
+  }
+  if (!ticket) return {};
+  if (!ticket->cancel()) return ticket->wait();
+  MutexLock lock(inode.state);
+  inode.ticket = nullptr;
+  inode.was_written = true;  // its times were judged at the close before
+  // Its slot stays until a handle's or the next submission's takes its place: a process that dies
+  // in between must find the file.
+  return {};
+}
+
+Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
+  TARN_TRY(take_back(inode));
   bool is_live = false, has_handles = false, has_direct = false;
   content::FileRef file;
   {
     MutexLock lock(inode.state);
     is_live = inode.is_live;
-    ticket = inode.ticket;
     file = inode.file;
     has_handles = inode.handles > 0;
     has_direct = has_handles && inode.path == Path::kDirect;
-  }
-  if (is_live && ticket) {
-    if (ticket->cancel()) {
-      MutexLock lock(inode.state);
-      inode.ticket = nullptr;
-      inode.was_written = true;  // its times were judged at the close before
-      handles_->free(std::exchange(inode.pending_slot, Fh{}));
-    } else {
-      TARN_TRY(ticket->wait());
-      MutexLock lock(inode.state);
-      is_live = inode.is_live;
-    }
   }
   if (is_live) {
     if (!truncate) return {};
@@ -148,7 +151,7 @@ void FileSystemImpl::submit(OpenInode& inode) {
   Result<Fh> pending = handles_->take(slot);
   {
     MutexLock lock(inode.state);
-    if (pending.is_ok()) inode.pending_slot = *pending;
+    if (pending.is_ok()) handles_->free(std::exchange(inode.pending_slot, *pending));
   }
   content::TicketRef ticket = content_->submit_closed(std::move(closed));
   MutexLock lock(inode.state);
@@ -325,6 +328,7 @@ Result<Opened> FileSystemImpl::add_handle(const Caller& caller, OpenInode& inode
     opened.may_keep_cache = may_keep_cache(inode.ino, generation);
   }
   MutexLock lock(inode.state);
+  if (!inode.ticket) handles_->free(std::exchange(inode.pending_slot, Fh{}));
   if (!inode.file || !has_handles) inode.file = file;
   inode.path = path;
   ++inode.handles;

@@ -100,10 +100,14 @@ Result<std::string> FileSystemImpl::get_xattr(const Caller& caller, Ino ino,
   return meta::get_xattr(*txn, ino, name);
 }
 
-Result<std::vector<std::string>> FileSystemImpl::list_xattrs(const Caller&, Ino ino) {
+Result<std::vector<std::string>> FileSystemImpl::list_xattrs(const Caller& caller, Ino ino) {
   // The computed names are not listed: tools that copy attributes must not try to set them.
   auto txn = store_.begin();
-  return meta::list_xattrs(*txn, ino);
+  TARN_ASSIGN(std::vector<std::string> names, meta::list_xattrs(*txn, ino));
+  if (caller.uid != 0) {
+    std::erase_if(names, [](const std::string& name) { return name.starts_with("trusted."); });
+  }
+  return names;
 }
 
 Status FileSystemImpl::set_xattr(const Caller& caller, Ino ino, std::string_view name,
