@@ -49,8 +49,8 @@ class ObjectSupport {
                              const meta::InodeRow& row, std::vector<meta::InodeRow>& ended);
   /// As FileSystemImpl::inherit, also below a directory made in the same transaction.
   Status inherit(kv::Transaction& txn, const Caller& caller, Ino parent, meta::NewInode& inode);
-  /// S3 wrote its bytes and nobody has since: S3's inodes begin with generation 1, and whatever else
-  /// writes makes another.
+  /// S3 wrote its bytes and nobody has since: S3's inodes begin with generation 1, and whatever
+  /// else writes makes another.
   static bool is_as_put(const meta::InodeRow& row) {
     return row.is_s3_written && row.generation == Generation{1} &&
            row.state == meta::ContentState::kSettled;
