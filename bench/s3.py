@@ -18,7 +18,7 @@ from tarn_server import TarnServer, free_port
 CONNECTIONS = 32
 PRESIGN = """
 import sys, boto3
-client = boto3.client("s3")
+client = boto3.client("s3", config=boto3.session.Config(signature_version="s3v4"))
 try:
     client.create_bucket(Bucket="bench")
 except client.exceptions.ClientError:

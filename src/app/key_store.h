@@ -28,7 +28,7 @@ class CredentialsKeyStore final : public http::KeyStore {
   void refresh();
 
   const std::string root_;
-  Mutex mutex_{"app.keys", 8};
+  Mutex mutex_{"app.keys", 8};  // held while that small file is read
   std::map<std::string, http::Key, std::less<>> keys_;
   TimeNs checked_ = 0, modified_ = 0;
 };

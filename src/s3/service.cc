@@ -16,7 +16,6 @@ namespace tarn::s3 {
 namespace {
 
 constexpr size_t kXmlBytesMax = 2 * limits::kMiB;
-constexpr size_t kReceiveBytes = 256 * limits::kKiB;
 constexpr size_t kListMax = 1000;
 
 enum class Level { kService, kBucket, kObject };
@@ -172,30 +171,6 @@ void S3Service::refuse(const http::Request& request, const http::Fault& fault,
   if (fault.http == 304) return;
   response.headers.set("Content-Type", "application/xml");
   response.body = error_xml(fault, request.path, request.id);
-}
-
-Result<Received> receive(Call& call, bool may_inline) {
-  http::Body& body = *call.request.body;
-  Received received;
-  TARN_ASSIGN(received.incoming, call.file_system.content().begin_incoming(body.size()));
-  if (may_inline) received.incoming->allow_inline();
-  std::vector<std::byte> buffer(std::min<uint64_t>(kReceiveBytes, body.size().value_or(SIZE_MAX)));
-  if (buffer.empty()) buffer.resize(1);
-  while (true) {
-    // A full buffer makes the fewest writes.
-    size_t filled = 0;
-    bool is_end = false;
-    while (filled < buffer.size()) {
-      TARN_ASSIGN(const size_t n, body.read(std::span(buffer).subspan(filled)));
-      is_end = n == 0;
-      if (is_end) break;
-      filled += n;
-    }
-    if (filled > 0) TARN_TRY(received.incoming->append(std::span(buffer).first(filled)));
-    if (is_end) break;
-  }
-  TARN_ASSIGN(received.content, received.incoming->finish());
-  return received;
 }
 
 Answer body_failure(const Call& call, Status status) {
