@@ -105,10 +105,10 @@ TEST_F(Cli, OneServesARoot) {
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(std::to_string(getpid())));
 }
 
-TEST_F(Cli, AListenerThatIsNotThereIsRefusedBeforeAnythingIsMade) {
-  const Outcome outcome = run({"serve", folder_ + "/r", "--listen", "127.0.0.1:0"});
+TEST_F(Cli, PlainHttpOnOtherAddressesIsRefusedBeforeAnythingIsMade) {
+  const Outcome outcome = run({"serve", folder_ + "/r", "--listen", "0.0.0.0:0"});
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_THAT(outcome.error, HasSubstr("--listen"));
+  EXPECT_THAT(outcome.error, HasSubstr("--insecure"));
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/r"));
 }
 
