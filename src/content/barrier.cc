@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kFoldDeltas = 16 * 1024;
 constexpr size_t kFilesForSyncfs = 8;
+// Far more runs than can end before a waiter of the first of them wakes up.
+constexpr size_t kFailuresKept = 256;
 constexpr TimeNs kBallastIntervalNs = 10 * kSecondNs;
 
 }  // namespace
@@ -51,17 +53,26 @@ Status ContentImpl::join_barrier(bool is_explicit) {
     lock.unlock();
     Status status = run_barrier(is_for_waiters);
     lock.lock();
-    barrier_status_ = std::move(status);
+    if (!status.is_ok()) {
+      barrier_failures_.push_back({barrier_finished_ + 1, covered, std::move(status)});
+      if (barrier_failures_.size() > kFailuresKept) barrier_failures_.pop_front();
+    }
     barrier_finished_ = covered;
     is_barrier_running_ = false;
     barrier_done_.notify_all();
   }
-  return barrier_status_;
+  // That of the run that was for this caller: a later one may have ended well in the meantime.
+  for (const BarrierFailure& failure : barrier_failures_) {
+    if (failure.first <= mine && mine <= failure.last) return failure.status;
+  }
+  return {};
 }
 
 Status ContentImpl::run_barrier(bool is_explicit) {
+  // Looked up first: a file that is closed from here on may miss the queue that is taken next.
+  const std::vector<LocalBlobRef> open = files_->written();
   Status settled = settle(queue_.take());
-  Status named = name_open_files(is_explicit);
+  Status named = name_open_files(open, is_explicit);
   if (named.is_ok()) named = suspect_abandoned();
   Status packed = pack_inline_rows();
   // What was released before this line is durable after the sync below, and may go then.
@@ -87,8 +98,7 @@ Status ContentImpl::run_barrier(bool is_explicit) {
 }
 
 /// Files that are still open for writing get their names; for waiters their data is synced as well.
-Status ContentImpl::name_open_files(bool is_explicit) {
-  std::vector<LocalBlobRef> open = files_->written();
+Status ContentImpl::name_open_files(const std::vector<LocalBlobRef>& open, bool is_explicit) {
   for (const LocalBlobRef& file : open) {
     if (!file->is_named()) TARN_TRY(file->ensure_named(false));
   }

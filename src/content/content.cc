@@ -153,9 +153,11 @@ Status ContentImpl::ensure_named(const LocalFileRef& file, bool durable) {
 TicketRef ContentImpl::submit_closed(ClosedFile closed) {
   uint64_t bytes = 0;
   if (auto stat = closed.file->stat(); stat.is_ok()) bytes = stat->size;
-  if (LocalBlobRef backing = backing_of(closed.file)) backing->set_writer(false);
+  LocalBlobRef backing = backing_of(closed.file);
   auto ticket = std::make_shared<TicketImpl>(std::move(closed), [this] { kick(); });
   if (queue_.push(ticket, bytes, options_.has_background)) kick();
+  // In this order a barrier meets the file at least once: among the written ones or in the queue.
+  if (backing) backing->set_writer(false);
   return ticket;
 }
 

@@ -91,7 +91,7 @@ class ContentImpl final : public Content {
   // --- barrier.cc
   Status run_barrier(bool is_explicit);
   Status join_barrier(bool is_explicit);
-  Status name_open_files(bool is_explicit);
+  Status name_open_files(const std::vector<LocalBlobRef>& open, bool is_explicit);
   Status pack_inline_rows();
   Status suspect_abandoned();
   void background();
@@ -160,7 +160,11 @@ class ContentImpl final : public Content {
   uint64_t barrier_wanted_ = 0, barrier_finished_ = 0;
   bool is_barrier_running_ = false, is_explicit_wanted_ = false, is_kicked_ = false,
        is_stopping_ = false;
-  Status barrier_status_;
+  struct BarrierFailure {
+    uint64_t first = 0, last = 0;  // of the calls it was for
+    Status status;
+  };
+  std::deque<BarrierFailure> barrier_failures_;  // the latest
   std::thread barrier_thread_;
   // Only the thread that runs the barrier uses these.
   Stamp synced_through_;
