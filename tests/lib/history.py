@@ -278,7 +278,7 @@ class Found:
         self.kind = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink",
                      stat.S_IFIFO: "fifo"}.get(stat.S_IFMT(info.st_mode), "other")
         self.mode, self.uid, self.mtime_ns = stat.S_IMODE(info.st_mode), info.st_uid, info.st_mtime_ns
-        self.links = info.st_nlink
+        self.ino = info.st_ino
         self.target = os.readlink(path) if self.kind == "symlink" else None
         self.data = self.error = self.xattr = None
         if self.kind == "file":
@@ -362,7 +362,8 @@ def content_problem(node, found, first, pending, is_power_cut, replace_is_whole=
     for state in states[1:]:
         is_pending = state[0].step == pending
         if state[0].kind == "replace":
-            whole = replace_is_whole and not is_pending
+            # A barrier may have met it half way: that was a state of the file as well.
+            whole = replace_is_whole and not is_pending and not is_power_cut
             groups.append([state] if whole else [(None, b""), state])
         elif is_power_cut or is_pending:
             groups[-1].append(state)
@@ -454,7 +455,7 @@ def file_problems(found, names, durable, moment, pending, rules, open_since):
             first = content_first(node, durable, moment, rules, open_since)
             what = content_problem(node, there, first, pending, rules.is_power_cut, rules.replace_is_whole)
             if what:
-                out.append((path, what))
+                out.append((path, f"inode {there.ino}: {what}"))
         for name, actual, default in (("mode", there.mode, None), ("uid", there.uid, 0),
                                       ("user.test", there.xattr, None)):
             if name != "user.test" and name not in node.attributes:

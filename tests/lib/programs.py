@@ -27,6 +27,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 BARRIER_SLACK_SECONDS = 3.0
 
 
+def hung_threads():
+    """Where threads of the writers and of tarn wait in the kernel, for a failure's message."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*/task/[0-9]*"):
+        try:
+            name, state = (folder / "stat").read_text().rpartition(")")[::2]
+            if "tarn" in name or state.split()[0] == "D":
+                stack = (folder / "stack").read_text().split()
+                found.append(f"{name}) {state.split()[0]} {' '.join(s for s in stack if '+' in s)[:200]}")
+        except OSError:
+            continue
+    return "; ".join(found[:40])
+
+
 class Program:
     def __init__(self, name, options, stderr):
         self.name, self.options, self.stderr = name, options, stderr
@@ -76,8 +90,9 @@ class Programs:
             try:
                 program.exit = program.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
+                hanging = hung_threads()
                 self.kill()
-                raise AssertionError(f"{self.where()}: {program.name} hangs {seconds} s after the end")
+                raise AssertionError(f"{self.where()}: {program.name} hangs {seconds} s after the end: {hanging}")
 
     def kill(self):
         for program in self.programs:

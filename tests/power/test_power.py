@@ -12,7 +12,7 @@ import pytest
 
 from history import Rules
 from programs import Programs
-from tarn_server import TARN
+from tarn_server import TARN, unmount_lazily
 from telling import report, tell
 
 IS_LONG = os.environ.get("TARN_LONG") == "1"
@@ -49,6 +49,7 @@ def test_power_cuts(server, disk, outside):
             time.sleep(rng.uniform(0, 1.5))
         server.kill_all(detach=False)
         programs.wait_for_end()
+        unmount_lazily(server.mnt)  # it holds files of the disk
         disk.unmount()
         disk.mount()
         where = f"{disk.kind}, cut {number}, seed {seed}"
@@ -75,6 +76,8 @@ def test_power_cuts(server, disk, outside):
         tell(f"{where}: {'at once' if is_at_once else 'after a while without a disk'}: {counts}")
         if rng.random() < 0.3:
             assert server.stop() == 0
+    if server.process is None:
+        server.start()
     run = server.command("scrub", check=False)
     assert run.returncode == 0, f"{disk.kind}, seed {SEED}: tarn scrub: {run.stdout}{run.stderr}"
     assert server.stop() == 0
@@ -95,6 +98,7 @@ def test_cut_while_recovering(server, disk, outside):
     disk.shut_down()
     server.kill_all(detach=False)
     programs.wait_for_end()
+    unmount_lazily(server.mnt)
     for _ in range(6 if IS_LONG else 2):
         disk.unmount()
         disk.mount()
