@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kFoldDeltas = 16 * 1024;
 constexpr size_t kFilesForSyncfs = 8;
+// Far more runs than can end before a waiter of the first of them wakes up.
+constexpr size_t kFailuresKept = 256;
 constexpr TimeNs kBallastIntervalNs = 10 * kSecondNs;
 
 }  // namespace
@@ -51,12 +53,19 @@ Status ContentImpl::join_barrier(bool is_explicit) {
     lock.unlock();
     Status status = run_barrier(is_for_waiters);
     lock.lock();
-    barrier_status_ = std::move(status);
+    if (!status.is_ok()) {
+      barrier_failures_.push_back({barrier_finished_ + 1, covered, std::move(status)});
+      if (barrier_failures_.size() > kFailuresKept) barrier_failures_.pop_front();
+    }
     barrier_finished_ = covered;
     is_barrier_running_ = false;
     barrier_done_.notify_all();
   }
-  return barrier_status_;
+  // That of the run that was for this caller: a later one may have ended well in the meantime.
+  for (const BarrierFailure& failure : barrier_failures_) {
+    if (failure.first <= mine && mine <= failure.last) return failure.status;
+  }
+  return {};
 }
 
 Status ContentImpl::run_barrier(bool is_explicit) {

@@ -162,7 +162,11 @@ class ContentImpl final : public Content {
   uint64_t barrier_wanted_ = 0, barrier_finished_ = 0;
   bool is_barrier_running_ = false, is_explicit_wanted_ = false, is_kicked_ = false,
        is_stopping_ = false;
-  Status barrier_status_;
+  struct BarrierFailure {
+    uint64_t first = 0, last = 0;  // of the calls it was for
+    Status status;
+  };
+  std::deque<BarrierFailure> barrier_failures_;  // the latest
   std::thread barrier_thread_;
   // Only the thread that runs the barrier uses these.
   Stamp synced_through_;

@@ -50,32 +50,35 @@ void FileSystemImpl::maintain() {
 Status FileSystemImpl::commit_open_files(Pace pace) {
   if (open_inodes_.size() == 0) return {};
   Status first_failed;
-  open_inodes_.for_each([&](OpenInode& inode) {
-    bool is_deferred = false, is_stranded = false, was_written = false;
+  enum class Need : uint8_t { kNothing, kCommit, kEnd };
+  const auto need_of = [](OpenInode& inode) {
     content::FileRef file;
     meta::GrantStamp grant;
     {
       MutexLock lock(inode.state);
-      if (!inode.is_live || inode.ticket || inode.is_unlinked) return;
-      is_stranded = inode.handles == 0;
-      is_deferred = inode.is_deferred && inode.handles > 0;
-      was_written = inode.was_written;
+      if (!inode.is_live || inode.ticket || inode.is_unlinked) return Need::kNothing;
+      if (inode.handles == 0) return Need::kEnd;
+      if (!inode.is_deferred) return Need::kNothing;
+      if (inode.was_written) return Need::kCommit;
       file = inode.file;
       grant = inode.grant;
     }
-    if (!is_stranded && !is_deferred) return;
-    if (is_deferred && !was_written) {
-      // Opened for writing and not written so far: the old generation and its digests stand.
-      Result<content::FileStat> st = file->stat();
-      if (st.is_ok() && st->ctime == grant.ctime) return;
-    }
+    // Opened for writing and not written so far: the old generation and its digests stand.
+    Result<content::FileStat> st = file->stat();
+    return st.is_ok() && st->ctime == grant.ctime ? Need::kNothing : Need::kCommit;
+  };
+  open_inodes_.for_each([&](OpenInode& inode) {
+    if (need_of(inode) == Need::kNothing) return;
     MutexLock opening(inode.opening, std::defer_lock);
     if (pace == Pace::kWait) {
       opening.lock();
     } else if (!opening.try_lock()) {
       return;
     }
-    Status done = is_deferred ? commit_deferred(inode) : end_write(inode);
+    // Once more: who held the lock may have opened or closed it.
+    const Need need = need_of(inode);
+    if (need == Need::kNothing) return;
+    Status done = need == Need::kCommit ? commit_deferred(inode) : end_write(inode);
     if (done.is_ok()) return;
     log_warn("fs.maintain", "inode={} {}", inode.ino.value, done.to_string());
     if (first_failed.is_ok()) first_failed = std::move(done);

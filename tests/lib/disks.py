@@ -49,16 +49,22 @@ class LoopDisk:
     def mount(self):
         run("mount", "-t", self.kind, self.device, self.path)
 
-    def unmount(self, seconds=20):
-        """Waits for the last user of the disk to go."""
+    def unmount(self, seconds=30):
+        """Waits for the last user of the disk to go, in other mount namespaces as well: as long as one
+        is left, mounting again would give the file system that was shut down."""
         deadline = time.monotonic() + seconds
+        is_unmounted = False
         while True:
             try:
-                run("umount", self.path)
+                if not is_unmounted:
+                    run("umount", self.path)
+                    is_unmounted = True
+                os.close(os.open(self.device, os.O_RDONLY | os.O_EXCL))
                 return
-            except RuntimeError:
+            except (RuntimeError, OSError) as error:
                 if time.monotonic() > deadline:
-                    raise
+                    users = subprocess.run(["fuser", "-vm", str(self.path)], capture_output=True, text=True)
+                    raise RuntimeError(f"{error}; users: {users.stdout}{users.stderr}") from error
                 time.sleep(0.05)
 
     def shut_down(self):
