@@ -6,6 +6,12 @@
 #include "content/kill_points.h"
 
 namespace tarn::content {
+namespace {
+
+// A current pack whose records are all gone is given up from this size on.
+constexpr uint64_t kRetiredBytesMin = limits::kMiB;
+
+}  // namespace
 
 Result<PackWriter::PackRef> PackWriter::make_pack() {
   TARN_ASSIGN(uint64_t id, ids_.next());
@@ -112,7 +118,7 @@ bool PackWriter::retire(BlobId pack) {
   MutexLock lock(mutex_);
   if (pins_.contains(pack)) return false;
   if (!current_ || current_->id != pack) return true;
-  if (current_->end < limits::kPackBytesMax / 16) return false;
+  if (current_->end < kRetiredBytesMin) return false;
   current_ = nullptr;
   return true;
 }

@@ -86,8 +86,10 @@ def load(path):
 SYNCS = {"sync_directory", "sync_handle", "sync_all"}
 
 
-def is_sync(op):
+def is_sync(op, rules):
     """Whether its acknowledgement promises all that was acknowledged before it was asked for."""
+    if not rules.sync_covers_all:
+        return op["do"] == "sync_all"
     return op["do"] in SYNCS or op.get("sync", False)
 
 

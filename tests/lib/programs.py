@@ -118,7 +118,7 @@ class Programs:
             if program.options["kind"] != "files":
                 continue
             for step in history.load(program.options["record"]):
-                if step.acked and history.is_sync(step.op):
+                if step.acked and history.is_sync(step.op, rules):
                     asked = max(asked, step.asked)
                     longest = max(longest, step.acked - step.asked)
         if not rules.sync_covers_all:
