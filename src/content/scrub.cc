@@ -53,6 +53,12 @@ Status ContentImpl::check_blob_range(BlobId blob, const BlobInfo& info, uint64_t
   if (opened.is(Code::kNotFound)) {
     TARN_ASSIGN(bool is_still_there, is_at_rest(blob, info));
     if (!is_still_there) return {};
+    TARN_ASSIGN(auto owners, reverse_.owners_of(blob, false, offset, end - offset));
+    if (owners.empty()) {
+      // A process died between the unlinking and the end of the rows that describe the blob.
+      reverse_.suspect(blob);
+      return {};
+    }
     return note_damage(blob, false, offset, end - offset, "the blob's file is missing", found);
   }
   TARN_TRY(opened);

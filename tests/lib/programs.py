@@ -236,5 +236,5 @@ class Programs:
     def remove(self):
         """Everything the programs made."""
         for program in self.programs:
-            if program.options["top"] != str(self.mnt):
+            if program.options["top"] != str(self.mnt) and os.path.lexists(program.options["top"]):
                 shutil.rmtree(program.options["top"])
