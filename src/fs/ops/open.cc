@@ -224,11 +224,15 @@ Status FileSystemImpl::end_write(OpenInode& inode) {
 Status FileSystemImpl::commit_deferred(OpenInode& inode) {
   content::FileRef file;
   Generation base;
+  meta::GrantStamp grant;
+  bool was_written = false;
   {
     MutexLock lock(inode.state);
     if (!inode.is_live || !inode.is_deferred || inode.ticket) return {};
     file = inode.file;
     base = inode.base;
+    grant = inode.grant;
+    was_written = inode.was_written;
   }
   if (content::LocalFileRef local = file->local()) TARN_TRY(content_->ensure_named(local, true));
   TARN_TRY(file->sync());
@@ -237,7 +241,10 @@ Status FileSystemImpl::commit_deferred(OpenInode& inode) {
   change.state = meta::ContentState::kOpen;
   change.generation = Generation(base.value + 1);
   change.content = content::encode(file->descriptor());
-  change.grant = st.stamp();
+  // Whoever finds the row later (a process that takes over, recovery) tells by the stamp whether
+  // the file holds anything that its base does not: no file has the stamp of zeros.
+  const bool is_untouched = !was_written && st.ctime == grant.ctime;
+  change.grant = is_untouched ? st.stamp() : meta::GrantStamp{};
   change.size = st.size;
   change.blocks = st.blocks;
   change.mtime = st.mtime;
