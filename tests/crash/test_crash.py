@@ -138,6 +138,29 @@ def test_worker_killed_at_random(server, outside):
         assert server.stop() == 0
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("size", [3000, 20_000, 300_000])
+def test_written_copy_outlives_the_worker(server, size):
+    """A settled file written again and covered by a barrier: its new bytes do not depend on the worker."""
+    server.start()
+    path = server.mnt / "f"
+    path.write_bytes(history.content_of("old", size))
+    server.command("sync")
+    wanted = bytearray(history.content_of("old", size).ljust(5096, b"\0"))
+    wanted[1000:5096] = history.content_of("new", 4096)
+    with open(path, "r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), history.content_of("new", 4096), 1000)
+        server.command("sync")
+        server.wait_for_new_worker(server.kill_worker())
+        assert path.read_bytes() == wanted
+    server.command("sync")
+    assert path.read_bytes() == wanted
+    assert server.stop() == 0
+    server.start()
+    assert path.read_bytes() == wanted
+    assert server.stop() == 0
+
+
 # --- the whole program
 
 class Rounds:
