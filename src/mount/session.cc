@@ -49,15 +49,17 @@ Status Session::start(fs::FileSystem& file_system) {
   dispatcher_ = std::make_unique<Dispatcher>(file_system, *channel_, options);
   notifier_ = std::make_unique<Notifier>(*channel_, shared_->connection);
   file_system.set_invalidator(notifier_.get());
+  if (options_.is_take_over) {
+    // Every clone hears again what any reader of the connection had in hand. Before the first of
+    // ours reads: the kernel would also send again what a living reader has just taken, and that
+    // request would be carried out twice.
+    TARN_TRY(channel_->notify(wire::Notify::kResend, {}).with_context("FUSE_NOTIFY_RESEND"));
+  }
   for (size_t i = 0; i < channel_->queues(); ++i) {
     threads_.emplace_back([this, i] {
       set_thread_name(fmt::format("tarn-fuse-{}", i));
       serve(channel_->queue(i));
     });
-  }
-  if (options_.is_take_over) {
-    // Every clone hears again what any reader of the connection had in hand.
-    TARN_TRY(channel_->notify(wire::Notify::kResend, {}).with_context("FUSE_NOTIFY_RESEND"));
   }
   ++shared_->worker_starts;
   log_info("mount.serving", "queues={} take_over={} {}", channel_->queues(), options_.is_take_over,
