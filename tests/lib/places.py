@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from programs import end_programs
 from tarn_server import TARN, why_no_mount
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -34,6 +35,7 @@ def ready_to_start(server):
         server.init()
         yield server
     finally:
+        end_programs()
         server.destroy()
 
 

@@ -41,12 +41,25 @@ def hung_threads():
     return "; ".join(found[:40])
 
 
+STARTED = []
+
+
+def end_programs():
+    """Whatever a failed test has left running."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 class Program:
     def __init__(self, name, options, stderr):
         self.name, self.options, self.stderr = name, options, stderr
         self.process = subprocess.Popen([sys.executable, str(HERE / "writers.py"), json.dumps(options)],
                                         stdin=subprocess.DEVNULL, stderr=open(stderr, "wb"))
         self.exit = None
+        STARTED.append(self.process)
 
     def error(self):
         return pathlib.Path(self.stderr).read_text(errors="replace").strip()
