@@ -22,6 +22,9 @@ ORDER = ["structure", "unit", "posix", "dataset", "crash", "power", "disk-full",
 # A suite that runs longer than this (seconds) has hung; it is killed and counts as one failure.
 SUITE_SECONDS_MAX = {"short": 1500, "long": 3 * 3600}
 
+# Lines of a failed case's message that the end of the run repeats.
+FAILURE_LINES_MAX = 12
+
 
 def folder(suite):
     return TOP / "tests" / suite.replace("-", "_")
@@ -95,6 +98,22 @@ def counts_of_junit(file):
         else:
             passed += 1
     return passed, failed, skipped
+
+
+def failures_of_junit(file):
+    """[(name, first lines of what it said)] of the failed cases of a JUnit file."""
+    try:
+        root = ET.parse(file).getroot()
+    except (OSError, ET.ParseError):
+        return []
+    said = []
+    for case in root.iter("testcase"):
+        for child in case:
+            if child.tag in ("failure", "error"):
+                lines = (child.get("message") or child.text or "").strip().splitlines()
+                said.append((f"{case.get('classname')}.{case.get('name')}", lines[:FAILURE_LINES_MAX]))
+                break
+    return said
 
 
 def run_limited(command, limit, **keywords):
@@ -182,6 +201,11 @@ def main():
         counts = run_unit(env, limit) if suite == "unit" else run_pytest(suite, env, limit, extra)
         rows.append((suite, time.monotonic() - started, *counts))
         sweep()
+    for file in sorted(RESULTS.rglob("*.xml")):
+        # ctest's own file only repeats what the programs' files say better.
+        for name, lines in failures_of_junit(file) if file != RESULTS / "unit.xml" else []:
+            print(f"\nFAILED {file.stem}: {name}")
+            print("\n".join(f"    {line}" for line in lines))
     print(f"\n{'suite':<12}{'seconds':>9}{'passed':>9}{'failed':>9}{'skipped':>9}")
     for suite, seconds, *counts in rows:
         print(f"{suite:<12}{seconds:>9.1f}" + "".join(f"{n:>9}" for n in counts))
