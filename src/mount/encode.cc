@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace tarn::mount {
@@ -11,6 +12,11 @@ namespace {
 // What statx(2) calls STATX_BASIC_STATS | STATX_BTIME.
 constexpr uint32_t kStatxMask = 0x7ff | 0x800;
 constexpr uint32_t kBlockBytes = 4096;
+
+// The kernel asks for the mode of the file that it has just created, unless it may believe the
+// reply. Nothing but the new handle can change the file until then, and what the kernel itself
+// writes makes it forget size and times.
+constexpr TimeNs kCreatedValidity = kSecondNs;
 
 struct Span {
   uint64_t seconds;
@@ -70,6 +76,14 @@ wire::EntryOut encode_entry(const fs::Attributes& a, const Validity& validity) {
           .entry_valid_nsec = entry.nsec,
           .attr_valid_nsec = attributes.nsec,
           .attr = encode_attributes(a)};
+}
+
+wire::EntryOut encode_created(const fs::Attributes& a, const Validity& validity) {
+  wire::EntryOut out = encode_entry(a, validity);
+  Span valid = split(std::min(validity.attributes, kCreatedValidity));
+  out.attr_valid = valid.seconds;
+  out.attr_valid_nsec = valid.nsec;
+  return out;
 }
 
 wire::EntryOut encode_absent(const Validity& validity) {

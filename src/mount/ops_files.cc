@@ -34,7 +34,7 @@ Status answer_created(Dispatcher& dispatcher, Exchange& exchange,
                       const Result<fs::Created>& created) {
   if (!created.is_ok()) return created.status();
   Status answered =
-      exchange.answer(encode_entry(created->attributes, dispatcher.options().validity),
+      exchange.answer(encode_created(created->attributes, dispatcher.options().validity),
                       encode_opened(created->opened));
   undo_open(dispatcher, answered, created->opened.fh);
   return Status::ok();

@@ -1,5 +1,6 @@
 """Modes, owners, times, extended attributes, ACLs, permissions, space."""
 import errno
+import mmap
 import os
 import stat
 import subprocess
@@ -74,6 +75,39 @@ def test_created_file_has_the_clocks_time(d):
     with open(d / "f", "wb"):
         assert (d / "f").stat().st_mtime_ns >= before
     assert before <= (d / "f").stat().st_mtime_ns <= time.time_ns() + 20_000_000
+
+
+def test_created_file_shows_what_its_maker_writes(d):
+    """The kernel may believe the reply to CREATE for a moment; whatever is written ends that."""
+    for way in ("write", "truncate", "mmap", "fallocate", "other"):
+        file = os.open(d / way, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        first = os.fstat(file)
+        assert (first.st_size, stat.S_IMODE(first.st_mode)) == (0, 0o640)
+        time.sleep(0.02)
+        if way == "write":
+            os.write(file, b"x" * 5000)
+        elif way == "truncate":
+            os.ftruncate(file, 5000)
+        elif way == "mmap":
+            os.ftruncate(file, 5000)
+            time.sleep(0.02)
+            between = os.fstat(file)
+            with mmap.mmap(file, 5000) as memory:
+                memory[0:4] = b"tarn"
+                memory.flush()
+            assert os.fstat(file).st_mtime_ns > between.st_mtime_ns
+        elif way == "fallocate":
+            os.posix_fallocate(file, 0, 5000)
+        else:
+            with open(d / way, "r+b") as other:
+                other.write(b"y" * 5000)
+        for seen in (os.fstat(file), os.stat(d / way)):
+            assert seen.st_size == 5000
+            assert seen.st_mtime_ns > first.st_mtime_ns
+        os.chmod(d / way, 0o600)
+        assert stat.S_IMODE(os.fstat(file).st_mode) == 0o600
+        os.close(file)
+        assert os.stat(d / way).st_size == 5000
 
 
 def test_reading_does_not_move_mtime(d):
