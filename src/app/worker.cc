@@ -9,6 +9,7 @@
 
 #include "app/control_server.h"
 #include "app/health.h"
+#include "app/keeper_link.h"
 #include "app/machine.h"
 #include "app/services.h"
 #include "app/worker_context.h"
@@ -170,6 +171,9 @@ class Worker {
     if (session_ != nullptr) {
       if (options_.settings.passthrough) options.attacher = &session_->passthrough();
       options.connection = session_->connection();
+      TARN_ASSIGN(holder_, KeeperHolder::open(options_.inheritance.kept_fd,
+                                              options_.inheritance.is_take_over));
+      options.holder = holder_.get();
     }
     TARN_ASSIGN(file_system_, fs::FileSystem::open(*root_, *store_, options, geteuid(), getegid()));
     return {};
@@ -197,6 +201,7 @@ class Worker {
   std::unique_ptr<kv::Store> store_;
   std::unique_ptr<mount::SharedState> shared_;
   std::unique_ptr<mount::Session> session_;
+  std::unique_ptr<KeeperHolder> holder_;
   std::unique_ptr<fs::FileSystem> file_system_;
   std::unique_ptr<Health> health_;
   std::unique_ptr<WorkerContext> context_;
