@@ -4,12 +4,14 @@
 #include <filesystem>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace tarn::registry {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::optional<std::string> no_merge(std::string_view, std::optional<std::string_view>,
@@ -87,6 +89,40 @@ TEST(TrainingJobRows, KeepEveryFieldAndRefuseDamage) {
   EXPECT_EQ(*back, job);
   for (size_t length = 0; length < row.size(); ++length)
     EXPECT_TRUE(decode_training_job(row.substr(0, length)).is(Code::kCorrupt)) << length;
+}
+
+std::string hex(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return out;
+}
+
+// docs/FORMAT.md has the tables; the bytes were made from those by hand.
+TEST(RegistryRows, GoldenBytes) {
+  EXPECT_EQ(
+      hex(encode(full_job("a"))),
+      "010161177b22547261696e696e674a6f624e616d65223a2261227d01047465616d06766973696f6e07544152"
+      "4e4b4559e8030000e9030000021b0000002c000000170000000c7265706f2f696d6167653a3101072f62696e"
+      "2f736802022d630474727565020665706f6368730132046e616d650322782201014101620102010574726169"
+      "6e0162017008746578742f6373760f46756c6c795265706c696361746564085265636f7264494f0873333a2f"
+      "2f622f700a73333a2f2f622f6f7574010b6d6c2e6d352e6c6172676500004d0000000000000000000100e803"
+      "0000000000000000000000000000087374617274696e6700e803000000000000e80300000000000000000000"
+      "00000000000000000000000000000105747261696e0462696e64010203000107707265706172650500000000"
+      "000000000001046e6f7465");
+  EXPECT_EQ(hex(encode(ImageProfile{"a*", ProfileKind::kProgram, "/p"})), "010102612a022f70");
+  const auto store = kv::open_memory(no_merge);
+  Registry registry(*store);
+  ASSERT_TRUE(registry.create(full_job("a")).is_ok());
+  ASSERT_TRUE(registry.put_profile({"a*", ProfileKind::kProgram, "/p"}).is_ok());
+  std::vector<std::string> keys;
+  const auto txn = store->begin();
+  ASSERT_TRUE(txn->scan(kv::Range::prefix("R"),
+                        [&](std::string_view key, std::string_view) {
+                          keys.emplace_back(key);
+                          return true;
+                        })
+                  .is_ok());
+  EXPECT_THAT(keys, ElementsAre("Rimage-profile/a*", "Rtraining-job/a"));
 }
 
 TEST(ImageProfiles, TheMostParticularPatternWins) {

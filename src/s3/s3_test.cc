@@ -291,6 +291,52 @@ TEST_F(ServiceTest, UploadsSurviveARestartAndJoinWithoutCopy) {
   for (const auto& finding : *findings) ADD_FAILURE() << finding.ino.value << " " << finding.what;
 }
 
+// docs/FORMAT.md, "Uploads in progress".
+TEST_F(ServiceTest, UploadsInProgressHaveTheirGoldenRows) {
+  call("PUT", "/bucket");
+  const std::string id = between(
+      call("POST", "/bucket/d/big?uploads", "", {{"x-amz-meta-k", "v"}, {"Content-Type", "t/t"}})
+          .body,
+      "<UploadId>", "</UploadId>");
+  ASSERT_EQ(id.size(), 16u);
+  const uint64_t number = std::stoull(id, nullptr, 16);
+  call("PUT", "/bucket/d/big?partNumber=7&uploadId=" + id, "part");
+  const auto rows = [&](const std::string& prefix) {
+    std::vector<std::pair<std::string, std::string>> found;
+    const auto txn = store_->begin();
+    EXPECT_TRUE(txn->scan(kv::Range::prefix(prefix),
+                          [&](std::string_view key, std::string_view value) {
+                            found.emplace_back(key.substr(prefix.size()), value);
+                            return true;
+                          })
+                    .is_ok());
+    return found;
+  };
+  const auto number_bytes = [](uint64_t value) {
+    std::string bytes;
+    for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+    return bytes;
+  };
+  using Rows = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(rows("x" + number_bytes(number)), (Rows{{"upload.bucket",
+                                                     "\x01"
+                                                     "bucket"},
+                                                    {"upload.key",
+                                                     "\x01"
+                                                     "d/big"},
+                                                    {"upload.uid",
+                                                     "\x01"
+                                                     "0"},
+                                                    {"user.s3.content-type", "\x01t/t"},
+                                                    {"user.s3.x-amz-meta-k", "\x01v"}}));
+  const auto names = rows("e" + number_bytes(2));
+  ASSERT_EQ(names.size(), 1u);
+  EXPECT_EQ(names[0].first, std::to_string(number) + "/");
+  const auto parts = rows("e" + number_bytes(number));
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_EQ(parts[0].first, "00007");
+}
+
 TEST_F(ServiceTest, CopiesAndDeletesMany) {
   call("PUT", "/bucket");
   call("PUT", "/bucket/a b", "text", {{"Content-Type", "t/t"}});

@@ -275,3 +275,18 @@ def test_scripts_parse():
         subprocess.run(["bash", "-n", str(script)], check=True)
     for file in tree_files("*.py"):
         compile(file.read_text(), str(file), "exec")
+
+
+def test_every_dependency_has_a_line_in_architecture():
+    """Libraries of tools/packages.txt and what the tests and the demo take from PyPI, each with its reason."""
+    table = (TOP / "ARCHITECTURE.md").read_text().partition("## Dependencies")[2]
+    rows = {name.strip() for line in table.splitlines() if line.startswith("| ")
+            for name in re.sub(r"\([^)]*\)", "", line.split("|")[1]).split(",")}
+    wanted = {line.split()[0] for line in (TOP / "tools" / "packages.txt").read_text().splitlines()
+              if line and not line.startswith("#")}
+    wanted = {name for name in wanted if name.endswith("-dev")}
+    for file in [*TOP.glob("tests/**/requirements.txt"), *TOP.glob("tools/**/requirements.txt")]:
+        wanted |= {line.partition("==")[0] for line in file.read_text().splitlines() if "==" in line}
+    # What pytest brings with it.
+    missing = wanted - rows - {"iniconfig", "packaging", "pluggy"}
+    assert len(wanted) > 15 and not missing, f"not in ARCHITECTURE.md's table: {sorted(missing)}"
