@@ -208,9 +208,10 @@ class Content {
   /// kTextBusy is the caller's answer while a direct handle on the old one is open.
   virtual Result<WritePlan> prepare_write(const meta::InodeRow& row, bool truncate,
                                           const std::function<bool()>& is_cancelled) = 0;
-  /// Reopens a backing file of a dead worker. kStale when the kernel no longer has it.
+  /// Reopens a backing file of a dead worker; `has_writer`: barriers see to its name and data.
+  /// kStale when the kernel no longer has it.
   virtual Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle,
-                                     int32_t attachment) = 0;
+                                     int32_t attachment, bool has_writer) = 0;
   /// A File for writing on an adopted backing file, by what its `open` row says. Call submit_closed
   /// for it as usual.
   virtual Result<FileRef> reopen_for_write(const meta::InodeRow& row, LocalFileRef local) = 0;

@@ -41,8 +41,8 @@ class ContentImpl final : public Content {
   Result<FileRef> open_read(const meta::InodeRow& row) override;
   Result<WritePlan> prepare_write(const meta::InodeRow& row, bool truncate,
                                   const std::function<bool()>& is_cancelled) override;
-  Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle,
-                             int32_t attachment) override;
+  Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle, int32_t attachment,
+                             bool has_writer) override;
   Result<FileRef> reopen_for_write(const meta::InodeRow& row, LocalFileRef local) override;
   Status finish_take_over() override;
   Status ensure_named(const LocalFileRef& file, bool durable) override;

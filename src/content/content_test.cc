@@ -441,7 +441,7 @@ TEST_P(ContentTest, AdoptReopensByKernelHandle) {
   UniqueFd holder(::dup(local->fd()));
   system_->abandon();
   ASSERT_TARN_OK(system_->open(TestSystem::quiet(), true));
-  auto adopted = system_->content().adopt(blob, handle, 0);
+  auto adopted = system_->content().adopt(blob, handle, 0, true);
   if (adopted.is(Code::kNotPermitted))
     GTEST_SKIP() << "open_by_handle_at needs CAP_DAC_READ_SEARCH";
   ASSERT_TARN_OK(adopted.status());

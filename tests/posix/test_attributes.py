@@ -221,7 +221,7 @@ def test_set_id_bits_and_capabilities_go_when_another_writes(d, change, size):
         if settled:
             os.sync()
             sync_directory(d)
-        for mode, left in ((0o6777, 0o777), (0o4767, 0o767), (0o2767, 0o2767)):
+        for mode, left in ((0o6777, 0o777), (0o4767, 0o767), (0o2767, 0o767)):
             os.chmod(path, mode)
             os.setxattr(path, "security.capability", CAPABILITY)
             assert stat.S_IMODE(path.stat().st_mode) == mode

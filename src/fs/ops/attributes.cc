@@ -48,9 +48,12 @@ Status FileSystemImpl::access(const Caller& caller, Ino ino, int mask) {
 
 namespace {
 
-uint32_t mode_without_set_id(uint32_t mode) {
-  mode &= 07777u & ~static_cast<uint32_t>(S_ISUID);
-  return (mode & S_IXGRP) != 0 ? mode & ~static_cast<uint32_t>(S_ISGID) : mode;
+/// The set-group-id bit of a file that the group may not run is kept for members, as Linux does.
+uint32_t mode_without_set_id(const Caller& caller, const meta::InodeRow& row) {
+  const uint32_t mode = row.mode & 07777u & ~static_cast<uint32_t>(S_ISUID);
+  const bool keeps_group =
+      (mode & S_IXGRP) == 0 && (caller.uid == 0 || is_in_group(caller, row.gid));
+  return keeps_group ? mode : mode & ~static_cast<uint32_t>(S_ISGID);
 }
 
 /// chmod, chown and utimes rules of POSIX for a caller that the kernel did not check.
@@ -101,7 +104,7 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
   bool clears_set_id = false;
   if (change.clears_set_id && !change.mode) {
     TARN_ASSIGN(meta::InodeRow row, read_row(ino));
-    clears_set_id = row.is_regular() && mode_without_set_id(row.mode) != (row.mode & 07777u);
+    clears_set_id = !row.is_directory() && mode_without_set_id(caller, row) != (row.mode & 07777u);
   }
   const bool has_rest =
       change.mode || change.uid || change.gid || wanted.atime || wanted.mtime || clears_set_id;
@@ -134,10 +137,10 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
                       mode &= ~static_cast<uint32_t>(S_ISGID);
                     }
                     wanted.mode = mode;
-                  } else if (before.is_regular() &&
+                  } else if (!before.is_directory() &&
                              (clears_set_id ||
                               ((change.uid || change.gid) && !caller.is_checked_by_kernel))) {
-                    wanted.mode = mode_without_set_id(before.mode);
+                    wanted.mode = mode_without_set_id(caller, before);
                   }
                   TARN_ASSIGN(row, meta::set_attributes(txn, context(caller), ino, wanted));
                   if (!wanted.mode) return {};

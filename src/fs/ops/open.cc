@@ -242,12 +242,18 @@ Status FileSystemImpl::commit_deferred(OpenInode& inode) {
   change.generation = Generation(base.value + 1);
   change.content = content::encode(file->descriptor());
   // Whoever finds the row later (a process that takes over, recovery) tells by the stamp whether
-  // the file holds anything that its base does not: no file has the stamp of zeros.
+  // the file holds anything that its base does not: no file has a ctime of zero.
   const bool is_untouched = !was_written && st.ctime == grant.ctime;
-  change.grant = is_untouched ? st.stamp() : meta::GrantStamp{};
+  // Naming the file above has moved its ctime, but not what belongs to the bytes.
+  const bool has_new_time = was_written || st.mtime != grant.mtime || st.size != grant.size;
+  change.grant = st.stamp();
+  if (!is_untouched) change.grant->ctime = 0;
+  if (has_new_time) {
+    change.grant->mtime = 0;
+    change.mtime = st.mtime;
+  }
   change.size = st.size;
   change.blocks = st.blocks;
-  change.mtime = st.mtime;
   change.digests = meta::Digests{};
   change.etag = "";
   TARN_ASSIGN(
