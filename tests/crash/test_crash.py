@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import tarfile
+import threading
 import time
 
 import pytest
@@ -136,6 +137,56 @@ def test_worker_killed_at_random(server, outside):
         programs.check(PROCESS_DIED, 0, loses_nothing=True)
         report(f"round {number}, seed {seed}: {kills} kills of the worker, {counts['acknowledged']} operations, none lost")
         assert server.stop() == 0
+
+
+def make_and_remove(top, stop, errors):
+    """Names come and go in `top` until `stop`; how many times, and each error, are noted."""
+    top.mkdir()
+    number = 0
+    while not stop.is_set():
+        try:
+            with open(top / f"f{number}", "xb") as file:
+                file.write(b"x" * 100)
+            (top / f"d{number}").mkdir()
+            os.rename(top / f"f{number}", top / f"d{number}" / "g")
+            os.chmod(top / f"d{number}", 0o700)
+            os.unlink(top / f"d{number}" / "g")
+            os.rmdir(top / f"d{number}")
+        except OSError as error:
+            errors.append(str(error))
+            return
+        number += 1
+
+
+@pytest.mark.timeout(900)
+def test_worker_killed_as_soon_as_it_serves(server):
+    """Requests wait, a new worker takes the first of them, and dies: none of them fails."""
+    rng = random.Random(SEED)
+    tell(f"seed {SEED}")
+    kills, errors = 0, []
+    for number in range(rounds(2, 20)):
+        server.start()
+        stop = threading.Event()
+        threads = [threading.Thread(target=make_and_remove, args=(server.mnt / f"t{number}-{i}", stop, errors))
+                   for i in range(16)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        # The keeper gives up at more than five deaths in a minute.
+        for _ in range(5):
+            times_served = server.log.read_text(errors="replace").count("mount.serving")
+            server.kill_worker()
+            kills += 1
+            while server.log.read_text(errors="replace").count("mount.serving") == times_served:
+                time.sleep(0.0005)
+            time.sleep(rng.choice([0, 0.0005, 0.001, 0.002, 0.004]))
+        time.sleep(0.3)
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        assert not errors, f"round {number}, seed {SEED}: {errors}; {server.tail()}"
+        assert server.stop() == 0
+    report(f"{kills} workers killed as soon as they served, no program saw an error")
 
 
 @pytest.mark.timeout(120)
