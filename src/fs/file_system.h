@@ -132,8 +132,8 @@ class FileSystemImpl final : public FileSystem {
   /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
-  /// A file or directory that is open.
-  bool has_handles(Ino ino);
+  /// A file or directory that is open, or a file whose last writer's bytes are not in its row yet.
+  bool is_in_use(Ino ino);
   Result<Opened> reopened(Fh fh);
   Result<Created> create_file(const Caller& caller, Ino parent,
                               std::optional<std::string_view> name, uint32_t mode, int flags);

@@ -30,10 +30,10 @@ content::FileRef FileSystemImpl::live_file(Ino ino) {
   return inode->is_live ? inode->file : nullptr;
 }
 
-bool FileSystemImpl::has_handles(Ino ino) {
+bool FileSystemImpl::is_in_use(Ino ino) {
   if (OpenInodes::Pin inode = open_inodes_.find(ino)) {
     MutexLock lock(inode->state);
-    if (inode->handles > 0) return true;
+    if (inode->handles > 0 || inode->is_live) return true;
   }
   MutexLock lock(directories_mutex_);
   return std::ranges::any_of(directories_,
