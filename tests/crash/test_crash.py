@@ -212,6 +212,31 @@ def test_written_copy_outlives_the_worker(server, size):
     assert server.stop() == 0
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("size", [0, 3000, 20_000, 300_000])
+def test_times_of_an_untouched_file_outlive_the_worker(server, size):
+    """Open for writing and not written when the worker dies: neither bytes nor times have changed."""
+    server.start()
+    path = server.mnt / "f"
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(10**18, 10**18 + 7))
+    server.command("sync")
+    with open(path, "r+b", buffering=0) as file:
+        server.wait_for_new_worker(server.kill_worker())
+        assert path.stat().st_mtime_ns == 10**18 + 7
+        server.command("sync")
+        assert path.stat().st_mtime_ns == 10**18 + 7
+        os.fsync(file.fileno())
+        assert path.stat().st_mtime_ns == 10**18 + 7
+    server.command("sync")
+    assert path.stat().st_mtime_ns == 10**18 + 7 and path.read_bytes() == b"x" * size
+    with open(path, "r+b", buffering=0) as file:
+        server.wait_for_new_worker(server.kill_worker())
+        file.write(b"y")
+    assert path.stat().st_mtime_ns > 10**18 + 7 and path.read_bytes() == b"y" + b"x" * (size - 1)
+    assert server.stop() == 0
+
+
 # --- the whole program
 
 class Rounds:
