@@ -54,19 +54,23 @@ def assert_no_damage(server, where):
 
 
 def wait_for_death(server, pid, seconds, programs=None):
-    """True once that worker has died; False after `seconds`, or when no program is left."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """When that worker was last seen alive, once it has died; None after `seconds`, or when no program
+    is left. Programs may have seen the death before it is seen here."""
+    alive = time.monotonic()
+    deadline = alive + seconds
+    while (now := time.monotonic()) < deadline:
         try:
             with open(f"/proc/{pid}/stat") as stat:
-                if stat.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
+                is_dead = stat.read().rpartition(")")[2].split()[0] == "Z"
         except OSError:
-            return True
+            is_dead = True
+        if is_dead:
+            return alive
+        alive = now
         if programs and len(programs.ended_early()) == len(programs.programs):
-            return False
+            return None
         time.sleep(0.002)
-    return False
+    return None
 
 
 # --- the worker
@@ -260,9 +264,10 @@ class Rounds:
         kinds = ["files", "files-unsynced", "extract", rng.choice(["sqlite-wal", "sqlite-delete"])]
         programs.start(kinds, pause=rng.choice([0.0005, 0.003]))
         seconds = WORK_SECONDS[1] if point else rng.uniform(*WORK_SECONDS)
-        has_fired = wait_for_death(self.server, worker, seconds, programs)
+        died = wait_for_death(self.server, worker, seconds, programs)
+        has_fired = died is not None
         assert point or not has_fired, f"{where}: the worker died by itself: {self.server.tail()}"
-        when = time.monotonic()
+        when = died or time.monotonic()
         self.server.kill_all(detach=False)
         programs.wait_for_end()
         if point:
@@ -357,8 +362,8 @@ def test_extract_killed_at_its_points(server, outside, point):
                                stderr=subprocess.DEVNULL)
     has_fired = False
     while not has_fired and process.poll() is None:
-        has_fired = wait_for_death(server, worker, 0.1)
-    has_fired = has_fired or wait_for_death(server, worker, 0.1)
+        has_fired = wait_for_death(server, worker, 0.1) is not None
+    has_fired = has_fired or wait_for_death(server, worker, 0.1) is not None
     server.kill_all()
     process.wait(30)
     server.start()
