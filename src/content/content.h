@@ -176,6 +176,14 @@ class Incoming {
   virtual Result<Done> finish() = 0;
 };
 
+/// Incomings that belong together: beyond a few MiB their pack records share no pack with others',
+/// so that all of the room comes back when the job that brings them in fails. Used by one thread at
+/// a time; outlives its Incomings' finish and is gone before the Content.
+class IncomingGroup {
+ public:
+  virtual ~IncomingGroup() = default;
+};
+
 struct ContentOptions {
   Attacher* attacher = nullptr;  // null: no direct path
   uint32_t pool_files = limits::kPoolFiles;
@@ -242,7 +250,9 @@ class Content {
   virtual Result<int> owners(kv::Transaction& txn, BlobId blob) = 0;
 
   // --- bringing in
-  virtual Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint) = 0;
+  virtual Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint,
+                                                           IncomingGroup* group = nullptr) = 0;
+  virtual std::unique_ptr<IncomingGroup> begin_group() = 0;
   /// What finished Incomings wrote becomes durable (group sync).
   virtual Status sync_incoming() = 0;
 

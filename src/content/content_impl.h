@@ -54,7 +54,9 @@ class ContentImpl final : public Content {
                  const Descriptor& descriptor) override;
   void released(Stamp stamp) override;
   Result<int> owners(kv::Transaction& txn, BlobId blob) override;
-  Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint) override;
+  Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint,
+                                                   IncomingGroup* group) override;
+  std::unique_ptr<IncomingGroup> begin_group() override;
   Status sync_incoming() override;
   Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) override;
   Result<std::vector<Damage>> reread(const meta::InodeRow& row) override;

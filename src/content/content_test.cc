@@ -250,6 +250,92 @@ TEST_P(ContentTest, DeadPackGoesWhenItsLastRecordDoes) {
   EXPECT_TRUE(system_->content().packs()->empty());
 }
 
+TEST_P(ContentTest, PackGoesWhoeverHeldItsRecordsLast) {
+  auto begin = [&](size_t number) {
+    std::vector<std::unique_ptr<Incoming>> held;
+    for (size_t i = 0; i < number; ++i) {
+      held.push_back(system_->content().begin_incoming(100'000).value());
+      EXPECT_TARN_OK(held.back()->append(as_bytes(random_bytes(random_, 100'000))));
+    }
+    return held;
+  };
+  // Records that no row ever named, as of an extraction that failed: more than a short pack's
+  // worth.
+  auto held = begin(20);
+  for (auto& incoming : held) ASSERT_TARN_OK(incoming->finish().status());
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("packs"), 1u);
+  held.clear();
+  ASSERT_TARN_OK(system_->content().barrier());
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("packs"), 0u);
+
+  // Named and let go of, and the barrier came while one was still held.
+  held = begin(20);
+  for (size_t i = 0; i < held.size(); ++i) {
+    auto done = held[i]->finish();
+    ASSERT_TARN_OK(done.status());
+    auto attached = kv::transact(system_->store(), [&](kv::Transaction& txn) {
+      return system_->content().attach(txn, Ino(1000 + i), Generation(1), done->descriptor);
+    });
+    ASSERT_TARN_OK(attached.status());
+    auto let_go = kv::transact(system_->store(), [&](kv::Transaction& txn) {
+      return system_->content().release(txn, Ino(1000 + i), Generation(1), done->descriptor);
+    });
+    ASSERT_TARN_OK(let_go.status());
+    system_->content().released(let_go->stamp);
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("packs"), 1u);
+  held.clear();
+  ASSERT_TARN_OK(system_->content().barrier());
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_EQ(system_->files_under("packs"), 0u);
+  EXPECT_TRUE(system_->content().packs()->empty());
+}
+
+TEST_P(ContentTest, GroupKeepsToPacksOfItsOwn) {
+  const std::string small = random_bytes(random_, 1000), bytes = random_bytes(random_, 100'000);
+  auto neighbour = system_->put("neighbour", small);
+  ASSERT_TARN_OK(neighbour.status());
+  ASSERT_TARN_OK(system_->content().barrier());
+  const Ino owner(1000);
+  std::optional<Slice> last;
+  for (const bool is_kept : {false, true}) {
+    auto group = system_->content().begin_group();
+    std::vector<std::unique_ptr<Incoming>> held;
+    for (int i = 0; i < 100; ++i) {
+      held.push_back(system_->content().begin_incoming(bytes.size(), group.get()).value());
+      ASSERT_TARN_OK(held.back()->append(as_bytes(bytes)));
+      auto done = held.back()->finish();
+      ASSERT_TARN_OK(done.status());
+      last = std::get<Slice>(done->descriptor);
+    }
+    EXPECT_EQ(system_->files_under("packs"), 2u);
+    if (is_kept) {
+      ASSERT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) {
+                       return system_->content().attach(txn, owner, Generation(1), *last);
+                     }).status());
+    }
+    held.clear();
+    // Empty, but its group may go on with it.
+    for (int i = 0; i < 2; ++i) ASSERT_TARN_OK(system_->content().barrier());
+    EXPECT_EQ(system_->files_under("packs"), 2u);
+    group.reset();
+    for (int i = 0; i < 2; ++i) ASSERT_TARN_OK(system_->content().barrier());
+    EXPECT_EQ(system_->files_under("packs"), is_kept ? 2u : 1u);
+  }
+  EXPECT_EQ(system_->read(*neighbour), small);
+  meta::InodeRow row;
+  row.ino = owner;
+  row.mode = S_IFREG | 0644;
+  row.size = bytes.size();
+  row.content = encode(*last);
+  auto file = system_->content().open_read(row);
+  ASSERT_TARN_OK(file.status());
+  EXPECT_EQ(read_all(**file), bytes);
+}
+
 TEST_P(ContentTest, FileRemovedBeforeItSettles) {
   auto open = system_->create("f");
   ASSERT_TARN_OK(open->file->write(0, as_bytes(random_bytes(random_, 200'000))).status());

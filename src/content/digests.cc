@@ -86,6 +86,14 @@ Result<meta::Digests> ContentImpl::digest(const meta::InodeRow& row, bool with_s
   }
   TARN_ASSIGN(FileRef file, open_read(row));
   TARN_ASSIGN(ReadDigests read, read_digests(*file, with_sha256));
+  // A writer may have changed the bytes under the reading: what came out belongs to no generation.
+  auto now = meta::get_inode(*store_.begin(), row.ino);
+  if (!now.is_ok() || now->state != meta::ContentState::kSettled ||
+      now->generation != row.generation) {
+    return Status(Code::kBusy, fmt::format("inode {} was written or removed while it was read: "
+                                           "try again",
+                                           row.ino.value));
+  }
   if (read.bytes != row.size) {
     return Status(Code::kCorrupt, fmt::format("inode {} has {} bytes where its row says {}",
                                               row.ino.value, read.bytes, row.size));

@@ -16,8 +16,10 @@ constexpr uint64_t kWriteBehindBytes = 8 * limits::kMiB;
 
 class IncomingImpl final : public Incoming {
  public:
-  explicit IncomingImpl(ContentImpl& content)
-      : content_(content), digest_({digest::Algorithm::kMd5, digest::Algorithm::kCrc64Nvme}) {}
+  IncomingImpl(ContentImpl& content, PackWriter::Group* group)
+      : content_(content),
+        group_(group),
+        digest_({digest::Algorithm::kMd5, digest::Algorithm::kCrc64Nvme}) {}
 
   ~IncomingImpl() override {
     if (packed_) content_.packs_.unpin(packed_);
@@ -95,7 +97,7 @@ class IncomingImpl final : public Incoming {
     } else {
       PackWriter::Record record{identity_, as_bytes(bytes_),
                                 digests[digest::Algorithm::kCrc64Nvme].crc()};
-      TARN_ASSIGN(auto slices, content_.packs_.append(std::span(&record, 1), true));
+      TARN_ASSIGN(auto slices, content_.packs_.append(std::span(&record, 1), true, group_));
       packed_ = slices[0].blob;
       done.descriptor = slices[0];
     }
@@ -145,6 +147,7 @@ class IncomingImpl final : public Incoming {
   }
 
   ContentImpl& content_;
+  PackWriter::Group* const group_;
   Identity identity_;
   bool may_inline_ = false, is_finished_ = false;
   digest::MultiDigest digest_;
@@ -157,7 +160,8 @@ class IncomingImpl final : public Incoming {
   std::vector<uint64_t> unit_crcs_;
 };
 
-Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint64_t> size_hint) {
+Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint64_t> size_hint,
+                                                              IncomingGroup* group) {
   TARN_TRY(root_.check_may_write());
   if (size_hint) {
     TARN_ASSIGN(Root::Space space, root_.space());
@@ -166,7 +170,12 @@ Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint
                                                 *size_hint, space.bytes_free));
     }
   }
-  return std::unique_ptr<Incoming>(std::make_unique<IncomingImpl>(*this));
+  return std::unique_ptr<Incoming>(
+      std::make_unique<IncomingImpl>(*this, static_cast<PackWriter::Group*>(group)));
+}
+
+std::unique_ptr<IncomingGroup> ContentImpl::begin_group() {
+  return std::make_unique<PackWriter::Group>(packs_);
 }
 
 Status ContentImpl::sync_incoming() {

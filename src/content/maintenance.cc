@@ -47,7 +47,8 @@ void ContentImpl::maintain() {
     }
     Status status =
         chore.first == Chore::kDigest ? digest(*now, false).status() : merge_pieces(*now);
-    if (!status.is_ok() && !status.is(Code::kInterrupted)) {
+    // Busy: a writer came in between; the chore comes again when that one has closed the file.
+    if (!status.is_ok() && !status.is(Code::kInterrupted) && !status.is(Code::kBusy)) {
       log_warn("content.chore", "inode={} failed: {}", row.ino.value, status.to_string());
     }
   }

@@ -110,6 +110,13 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       TARN_ASSIGN(file, content_->open_read(row));
     }
   }
+  // As the process before knew it: O_TRUNC, a stamp that proves nothing, or a file that has
+  // changed.
+  bool was_written = is_pending(slot) || (slot.flags & O_TRUNC) != 0;
+  if (!was_written && is_live_slot && slot.blob != 0) {
+    TARN_ASSIGN(content::FileStat st, file->stat());
+    was_written = slot.grant() == meta::GrantStamp{} || st.ctime != slot.grant_ctime;
+  }
   {
     MutexLock lock(inode->state);
     inode->file = file;
@@ -124,7 +131,7 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       inode->is_deferred = !is_rows_own;
       inode->base = row.generation;
       inode->grant = slot.grant();
-      inode->was_written = true;
+      inode->was_written |= was_written;
     }
     inode->is_unlinked = row.nlink == 0;
   }

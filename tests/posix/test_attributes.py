@@ -36,6 +36,31 @@ def test_times_keep_their_nanoseconds(d):
     assert os.stat(d / "f").st_mtime_ns == -(10**9)
 
 
+def test_opened_for_writing_and_not_written_keeps_its_times(d):
+    """Also when it is synced, or opened with O_DSYNC: a sync is no write."""
+    folder = os.open(d, os.O_RDONLY)
+    for size in (0, 10, 50_000, 500_000):
+        for flags in (os.O_RDWR, os.O_WRONLY | os.O_DSYNC):
+            path = d / f"f{size}-{flags}"
+            path.write_bytes(b"x" * size)
+            os.utime(path, ns=(10**18, 10**18 + 7))
+            os.fsync(folder)
+            fd = os.open(path, flags)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.fsync(fd)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.close(fd)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.fsync(folder)
+            assert path.stat().st_mtime_ns == 10**18 + 7 and path.read_bytes() == b"x" * size
+            with open(path, "r+b", buffering=0) as file:
+                os.fsync(file.fileno())
+                file.write(b"y")
+            os.fsync(folder)
+            assert path.stat().st_mtime_ns > 10**18 + 7 and path.read_bytes() == b"y" + b"x" * (size - 1)
+    os.close(folder)
+
+
 def test_times_set_while_a_writer_is_open(d):
     """`cp -p` and tar set times on an open descriptor, then close it."""
     for size in (10, 50_000, 500_000):
