@@ -510,7 +510,8 @@ TEST_P(ContentTest, BackgroundSettlesDigestsAndCountsEveryDone) {
   for (auto& thread : threads) thread.join();
   EXPECT_TARN_OK(system_->content().barrier());
   EXPECT_EQ(done, 1200);
-  for (int i = 0; i < 500 && system_->row(big->ino)->digests.md5.empty(); ++i) ::usleep(10'000);
+  // Whoever computes it runs when nobody else wants the processor.
+  for (int i = 0; i < 12'000 && system_->row(big->ino)->digests.md5.empty(); ++i) ::usleep(10'000);
   EXPECT_EQ(system_->row(big->ino)->digests.md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
   EXPECT_EQ(system_->read(system_->find("t3-299")->ino), std::string(399, 'd'));
   EXPECT_TARN_OK(system_->close());
