@@ -68,7 +68,8 @@ Status ContentImpl::store_digests(const meta::InodeRow& row, const ReadDigests& 
     put_unit_crcs(txn, whole->blob, info, read.unit_crcs);
     return {};
   });
-  // Overtaken by a writer or a removal: the digests are right for the row that was asked about.
+  // Overtaken by a writer or a removal: the digests are right for the row that was asked about,
+  // whose bytes were read before.
   if (stored.is(Code::kPreconditionFailed) || stored.is(Code::kStale)) return {};
   return stored.status();
 }
@@ -86,13 +87,14 @@ Result<meta::Digests> ContentImpl::digest(const meta::InodeRow& row, bool with_s
   }
   TARN_ASSIGN(FileRef file, open_read(row));
   TARN_ASSIGN(ReadDigests read, read_digests(*file, with_sha256));
-  // A writer may have changed the bytes under the reading: what came out belongs to no generation.
+  // A writer in place has its mark in the row before it may write the first byte.
   auto now = meta::get_inode(*store_.begin(), row.ino);
-  if (!now.is_ok() || now->state != meta::ContentState::kSettled ||
-      now->generation != row.generation) {
-    return Status(Code::kBusy, fmt::format("inode {} was written or removed while it was read: "
-                                           "try again",
-                                           row.ino.value));
+  if (!now.is_ok() && !now.is(Code::kStale)) return now.status();
+  if (now.is_ok() && (now->state != meta::ContentState::kSettled ||
+                      now->generation != row.generation || now->content != row.content)) {
+    return Status(Code::kBusy,
+                  fmt::format("inode {} was written while its digests were computed: ask again",
+                              row.ino.value));
   }
   if (read.bytes != row.size) {
     return Status(Code::kCorrupt, fmt::format("inode {} has {} bytes where its row says {}",

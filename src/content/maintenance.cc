@@ -47,8 +47,9 @@ void ContentImpl::maintain() {
     }
     Status status =
         chore.first == Chore::kDigest ? digest(*now, false).status() : merge_pieces(*now);
-    // Busy: a writer came in between; the chore comes again when that one has closed the file.
-    if (!status.is_ok() && !status.is(Code::kInterrupted) && !status.is(Code::kBusy)) {
+    // Written meanwhile: it comes back when it settles.
+    const bool is_overtaken = status.is(Code::kInterrupted) || status.is(Code::kBusy);
+    if (!status.is_ok() && !is_overtaken) {
       log_warn("content.chore", "inode={} failed: {}", row.ino.value, status.to_string());
     }
   }

@@ -219,8 +219,9 @@ uint64_t blocks_under(const std::string& folder) {
 TEST(Root, RecordsThatDidNotFitGiveTheirBlocksBack) {
   SmallDisk disk;
   if (!disk.is_mounted()) GTEST_SKIP() << "needs root and a loop device to mount a small ext4";
-  TestSystem system(disk.path() + "/root");
-  ASSERT_TARN_OK(Root::create(disk.path() + "/root", {.ballast_bytes = 1 << 20}));
+  const std::string path = disk.path() + "/root";
+  TestSystem system(path);
+  ASSERT_TARN_OK(Root::create(path, {.ballast_bytes = 1 << 20}));
   ASSERT_TARN_OK(system.open());
   auto kept = system.put("kept", "stays in the same pack");
   ASSERT_TARN_OK(kept.status());
@@ -250,7 +251,7 @@ TEST(Root, RecordsThatDidNotFitGiveTheirBlocksBack) {
     }
     EXPECT_GT(stored, 10u);
     EXPECT_GT(refused, 10u);
-    EXPECT_LT(blocks_under(disk.path() + "/root/packs"), stored * 121'000 + 64'000);
+    EXPECT_LT(blocks_under(path + "/packs"), stored * 121'000 + 64'000);
     held.clear();
     ASSERT_EQ(::unlink(filler.c_str()), 0);
     for (int i = 0; i < 3; ++i) ASSERT_TARN_OK(system.content().barrier());

@@ -96,6 +96,7 @@ class FileSystemImpl final : public FileSystem {
   uint64_t live_epoch() const { return live_epoch_.load(); }
   static Attributes plain_attributes(const meta::InodeRow& row);
   /// Permission of a caller that the kernel did not check; Ok at once for one that it did.
+  Status check_may_clear_set_id(const Caller& caller, const meta::InodeRow& row);
   Status check_access(kv::Transaction& txn, const Caller& caller, const meta::InodeRow& row,
                       uint32_t wanted);
   Status check_parent(kv::Transaction& txn, const Caller& caller, Ino parent);

@@ -122,6 +122,7 @@ def test_worker_killed_at_random(server, outside):
         programs = Programs(server.mnt, outside, f"w{number}", seed, (TARN, server.root))
         programs.start(["files", "files-unsynced", "sqlite-wal", "sqlite-delete", "extract", "read", "copy"],
                        goes_on=True, list=str(outside / f"list{number}"))
+        programs.wait_until_at_work(1)
         # The keeper gives up at more than five deaths in a minute.
         for _ in range(4):
             time.sleep(rng.uniform(0.2, 1.5))
@@ -263,6 +264,8 @@ class Rounds:
         programs = Programs(self.server.mnt, self.outside, f"r{number}", seed, (TARN, self.server.root))
         kinds = ["files", "files-unsynced", "extract", rng.choice(["sqlite-wal", "sqlite-delete"])]
         programs.start(kinds, pause=rng.choice([0.0005, 0.003]))
+        if not point:
+            programs.wait_until_at_work(rng.randint(1, 10))
         seconds = WORK_SECONDS[1] if point else rng.uniform(*WORK_SECONDS)
         died = wait_for_death(self.server, worker, seconds, programs)
         has_fired = died is not None

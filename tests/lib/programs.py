@@ -90,6 +90,17 @@ class Programs:
                 options["top"] = str(self.mnt)
             self.programs.append(Program(kind, options, str(self.outside / f"{kind}.stderr")))
 
+    def wait_until_at_work(self, count=20, seconds=90):
+        """Until each writer of files has had `count` operations acknowledged: what a busy machine has
+        not let begin proves nothing."""
+        deadline = time.monotonic() + seconds
+        waiting = [p for p in self.programs if p.options["kind"] == "files"]
+        while waiting := [p for p in waiting if p.process.poll() is None
+                          and pathlib.Path(p.options["record"] if os.path.exists(p.options["record"]) else
+                                           os.devnull).read_bytes().count(b'"ok":1') < count]:
+            assert time.monotonic() < deadline, f"{self.where()}: {[p.name for p in waiting]} do not get on"
+            time.sleep(0.02)
+
     def stop(self):
         """Lets each end its operation; the exit statuses of those that did not end well."""
         for program in self.programs:

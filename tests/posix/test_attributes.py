@@ -260,6 +260,17 @@ def test_set_id_bits_and_capabilities_go_when_another_writes(d, change, size):
             path.write_bytes(b"x" * size)
 
 
+def test_set_id_bits_are_not_cleared_by_who_may_not(d):
+    (d / "f").write_bytes(b"x")
+    os.chmod(d / "f", 0o6755)
+    assert as_user(BOB, BOB, lambda: os.chown(d / "f", -1, -1)) == denied(errno.EPERM)
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o6755
+    with open(d / "f", "ab", buffering=0) as file:
+        # An open file may be handed on: what counts is who opened it.
+        assert as_user(BOB, BOB, lambda: file.write(b"y")) == 1
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
+
+
 def test_set_id_bits_stay_when_root_writes(d):
     (d / "f").write_bytes(b"x" * 300_000)
     os.chmod(d / "f", 0o6777)
