@@ -5,10 +5,12 @@
 #include <atomic>
 #include <thread>
 
+#include "base/coding.h"
 #include "content/blob_store.h"
 #include "content/content_test_util.h"
 #include "content/pack.h"
 #include "content/rows.h"
+#include "digest/crc.h"
 #include "digest/digest.h"
 
 namespace tarn::content {
@@ -382,6 +384,81 @@ TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
   EXPECT_EQ(found, kFlips / 2);
   EXPECT_EQ(found_by_reread, kFlips / 2);
   EXPECT_EQ(refused, kFlips);
+}
+
+TEST_P(ContentTest, ReadingAgainComputesMd5AndBelievesNoStoredCrc) {
+  std::vector<Ino> inodes;
+  std::vector<std::string> bytes;
+  for (size_t length : {0, 700, 40'000, 1'500'000, 4'000'000, 3'000'001}) {
+    bytes.push_back(random_bytes(random_, length));
+    inodes.push_back(system_->put("f" + std::to_string(length), bytes.back()).value());
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  std::vector<meta::InodeRow> rows;
+  for (Ino ino : inodes) {
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), false).status());
+    rows.push_back(*system_->row(ino));
+  }
+  auto found = system_->content().md5_again(rows);
+  ASSERT_EQ(found.size(), rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_TARN_OK(found[i]);
+    EXPECT_EQ(*found[i], digest::md5(as_bytes(bytes[i])));
+    EXPECT_EQ(as_text(found[i]->bytes()), rows[i].digests.md5);
+  }
+  EXPECT_EQ(system_->content().digests_again(rows[3], true)->crc64nvme, rows[3].digests.crc64nvme);
+
+  // One byte of a blob changes, and every CRC that is stored is made to fit the change.
+  const size_t victim = 4;
+  const BlobId blob = std::get<WholeBlob>(decode(rows[victim].content).value()).blob;
+  std::string changed = bytes[victim];
+  changed[1'234'567] = static_cast<char>(changed[1'234'567] ^ 1);
+  const std::string path = system_->root().path() + "/" + BlobStore::blob_path(blob);
+  ASSERT_TARN_OK(write_at(open_at(AT_FDCWD, path, O_WRONLY)->get(), 0, as_bytes(changed)));
+  Writer crcs;
+  std::string whole;
+  for (size_t at = 0; at < changed.size(); at += limits::kPieceBytes)
+    crcs.u64(digest::crc64nvme(as_bytes(changed.substr(at, limits::kPieceBytes))));
+  append_be64(whole, digest::crc64nvme(as_bytes(changed)));
+  ASSERT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) -> Status {
+    txn.put(crc_key(blob, 0), crcs.str());
+    return {};
+  }));
+  meta::ContentChange change;
+  change.digests = rows[victim].digests;
+  change.digests->crc64nvme = whole;
+  ASSERT_TARN_OK(system_->set(inodes[victim], change));
+  rows[victim] = *system_->row(inodes[victim]);
+  EXPECT_TRUE(system_->content().reread(rows[victim])->empty());
+  EXPECT_TRUE(system_->content().scrub()->empty());
+  found = system_->content().md5_again(rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_TARN_OK(found[i]);
+    EXPECT_EQ(as_text(found[i]->bytes()) == rows[i].digests.md5, i != victim);
+  }
+  auto damage = system_->content().condemn(rows[victim]);
+  ASSERT_TARN_OK(damage);
+  ASSERT_EQ(damage->size(), 1u);
+  EXPECT_EQ((*damage)[0].blob, blob);
+  EXPECT_EQ((*damage)[0].length, bytes[victim].size());
+  std::byte one{};
+  EXPECT_TRUE(system_->content()
+                  .open_read(rows[victim])
+                  .value()
+                  ->read(5, std::span(&one, 1))
+                  .is(Code::kCorrupt));
+}
+
+TEST_P(ContentTest, ReadingAgainRefusesWhatIsBeingWritten) {
+  const Ino ino = system_->put("f", random_bytes(random_, 3'000'000)).value();
+  ASSERT_TARN_OK(system_->content().barrier());
+  const meta::InodeRow before = *system_->row(ino);
+  auto open = system_->open_write(ino, false);
+  ASSERT_TARN_OK(open);
+  const meta::InodeRow now = *system_->row(ino);
+  EXPECT_TRUE(system_->content().md5_again(std::span(&now, 1))[0].is(Code::kBusy));
+  // The row as it was: the bytes read may be new ones.
+  EXPECT_TRUE(system_->content().md5_again(std::span(&before, 1))[0].is(Code::kBusy));
 }
 
 TEST_P(ContentTest, BackgroundSettlesDigestsAndCountsEveryDone) {
