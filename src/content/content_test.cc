@@ -332,6 +332,33 @@ TEST_P(ContentTest, IncomingSmallLargeInlineAndDropped) {
   EXPECT_EQ(system_->files_under("blobs"), 1u);
 }
 
+TEST_P(ContentTest, IncomingDigestsAreTheBytesDigestsWhateverTheChunks) {
+  // Around 8 MiB hashing goes to a thread of its own.
+  for (size_t length : {size_t{0}, size_t{1}, size_t{200'000}, (size_t{8} << 20) - 1,
+                        (size_t{8} << 20) + 1, size_t{21'234'567}}) {
+    const std::string bytes = random_bytes(random_, length);
+    std::string expected;
+    auto incoming = system_->content().begin_incoming({}).value();
+    for (size_t at = 0; at < length;) {
+      const size_t n = std::min<size_t>(length - at, 1 + random_() % 3'000'000);
+      ASSERT_TARN_OK(incoming->append(as_bytes(std::string_view(bytes).substr(at, n))));
+      expected += bytes.substr(at, n);
+      at += n;
+      if (random_() % 4 == 0) {
+        ASSERT_TARN_OK(incoming->hole(70'000));
+        expected.append(70'000, '\0');
+      }
+    }
+    auto done = incoming->finish();
+    ASSERT_TARN_OK(done);
+    EXPECT_EQ(done->size, expected.size());
+    EXPECT_EQ(done->digests.md5, as_text(digest::md5(as_bytes(expected)).bytes()));
+    std::string crc;
+    append_be64(crc, digest::crc64nvme(as_bytes(expected)));
+    EXPECT_EQ(done->digests.crc64nvme, crc);
+  }
+}
+
 TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
   std::vector<Ino> inodes;
   std::vector<std::string> bytes;
