@@ -1,7 +1,7 @@
-"""A training job as an SDK makes it: job.py job NAME CHANNEL_URI OUTPUT_URI PROGRAM HYPERPARAMETERS.
+"""A training job as an SDK makes it: job.py NAME CHANNEL_URI OUTPUT_URI PROGRAM HYPERPARAMETERS.
 
 Says `ready` when its client is there, then creates the job and prints the job's log as it grows.
-`job.py probe` ends with 0 where there is a service for jobs. Endpoint and keys: AWS_* variables.
+Endpoint and keys: AWS_* variables.
 """
 import json
 import sys
@@ -67,7 +67,4 @@ def job(name, channel, output, program, hyperparameters):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "probe":
-        boto3.client("sagemaker", config=CONFIG).list_training_jobs()
-    else:
-        job(*sys.argv[2:])
+    job(*sys.argv[1:])
