@@ -138,7 +138,7 @@ class Place:
     def leftovers(self, way):
         """What earlier ways left and nobody needs any more; `again` needs in-place-stored."""
         if way == "copy":
-            return [self.mnt / "in-place-stored"]
+            return [self.mnt / "in-place-stored", self.local / "probe"]
         previous = {"copy_fast": "copy", "in_place_tools": "copy_fast"}.get(way)
         if previous:
             return [self.local / previous, self.buckets / previous.replace("_", "-")]

@@ -46,6 +46,8 @@ class Attacher {
   virtual void detach(int32_t id) = 0;
 };
 
+enum class DigestKind : uint8_t { kMd5, kCrc64Nvme, kSha256 };
+
 struct FileStat {
   uint64_t size = 0, blocks = 0;  // bytes, 512-byte units
   TimeNs atime = 0, mtime = 0, ctime = 0;
@@ -247,9 +249,10 @@ class Content {
   virtual Status sync_incoming() = 0;
 
   // --- digests and health
-  /// Digests of a settled generation, computed now if missing and stored with it (if still
-  /// current).
-  virtual Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) = 0;
+  /// Digests of a settled generation. Where `wanted` is not stored yet, MD5 and CRC-64 (and SHA-256
+  /// if that is it) are computed now and stored with it (if still current); what else is not known
+  /// stays empty.
+  virtual Result<meta::Digests> digest(const meta::InodeRow& row, DigestKind wanted) = 0;
   /// Reads every byte of the file again and compares with the stored CRCs; says where it differs.
   struct Damage {
     Ino ino;

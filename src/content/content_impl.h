@@ -57,7 +57,7 @@ class ContentImpl final : public Content {
   Result<int> owners(kv::Transaction& txn, BlobId blob) override;
   Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint) override;
   Status sync_incoming() override;
-  Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) override;
+  Result<meta::Digests> digest(const meta::InodeRow& row, DigestKind wanted) override;
   Result<std::vector<Damage>> reread(const meta::InodeRow& row) override;
   std::vector<Result<digest::Digest>> md5_again(std::span<const meta::InodeRow> rows) override;
   Result<meta::Digests> digests_again(const meta::InodeRow& row, bool with_sha256) override;

@@ -89,7 +89,7 @@ TEST_P(ContentTest, LargeFileKeepsItsBlobAndDescribesItself) {
   EXPECT_EQ(header->identity.ino, *ino);
   EXPECT_EQ(header->data_bytes, bytes.size());
   EXPECT_EQ(system_->read(*ino), bytes);
-  auto digests = system_->content().digest(*row, true);
+  auto digests = system_->content().digest(*row, DigestKind::kSha256);
   ASSERT_TARN_OK(digests.status());
   EXPECT_EQ(digests->sha256, as_text(digest::sha256(as_bytes(bytes)).bytes()));
   EXPECT_EQ(digests->md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
@@ -369,7 +369,7 @@ TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
   }
   ASSERT_TARN_OK(system_->content().barrier());
   for (Ino ino : inodes)
-    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), false).status());
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), DigestKind::kMd5).status());
   ASSERT_TRUE(system_->content().scrub()->empty());
   int found = 0, found_by_reread = 0, refused = 0;
   const int kFlips = 200;
@@ -423,7 +423,7 @@ TEST_P(ContentTest, ReadingAgainComputesMd5AndBelievesNoStoredCrc) {
   ASSERT_TARN_OK(system_->content().barrier());
   std::vector<meta::InodeRow> rows;
   for (Ino ino : inodes) {
-    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), false).status());
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), DigestKind::kMd5).status());
     rows.push_back(*system_->row(ino));
   }
   auto found = system_->content().md5_again(rows);
@@ -474,6 +474,27 @@ TEST_P(ContentTest, ReadingAgainComputesMd5AndBelievesNoStoredCrc) {
                   .value()
                   ->read(5, std::span(&one, 1))
                   .is(Code::kCorrupt));
+}
+
+TEST_P(ContentTest, AnMd5ThatIsStoredIsNeitherReadForNorReplaced) {
+  const std::string bytes = random_bytes(random_, 2'000'000);
+  const Ino ino = system_->put("f", bytes).value();
+  ASSERT_TARN_OK(system_->content().barrier());
+  // As a member of a plain archive is left: its MD5, no CRC.
+  const std::string md5(as_text(digest::md5(as_bytes(bytes)).bytes()));
+  meta::ContentChange change;
+  change.digests = meta::Digests{.md5 = md5, .crc64nvme = "", .sha256 = ""};
+  ASSERT_TARN_OK(system_->set(ino, change));
+  const BlobId blob = std::get<WholeBlob>(system_->descriptor(ino)).blob;
+  const std::string path = system_->root().path() + "/" + BlobStore::blob_path(blob);
+  ASSERT_TARN_OK(write_at(open_at(AT_FDCWD, path, O_WRONLY)->get(), 77, as_bytes("x!y")));
+  const meta::InodeRow row = *system_->row(ino);
+  const auto known = system_->content().digest(row, DigestKind::kMd5);
+  ASSERT_TARN_OK(known);
+  EXPECT_EQ(known->md5, md5);
+  EXPECT_TRUE(system_->content().digest(row, DigestKind::kCrc64Nvme).is(Code::kCorrupt));
+  EXPECT_TRUE(system_->content().digest(row, DigestKind::kSha256).is(Code::kCorrupt));
+  EXPECT_EQ(system_->row(ino)->digests, row.digests);
 }
 
 TEST_P(ContentTest, ReadingAgainRefusesWhatIsBeingWritten) {

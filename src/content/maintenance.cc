@@ -45,8 +45,8 @@ void ContentImpl::maintain() {
         now->state != meta::ContentState::kSettled) {
       continue;
     }
-    Status status =
-        chore.first == Chore::kDigest ? digest(*now, false).status() : merge_pieces(*now);
+    Status status = chore.first == Chore::kDigest ? digest(*now, DigestKind::kMd5).status()
+                                                  : merge_pieces(*now);
     if (!status.is_ok() && !status.is(Code::kInterrupted)) {
       log_warn("content.chore", "inode={} failed: {}", row.ino.value, status.to_string());
     }

@@ -64,7 +64,10 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
     return fmt::format("{:016x}{:08x}{:016x}{:016x}-1", ino.value, a.generation.value, a.size,
                        static_cast<uint64_t>(a.ctime));
   }
-  TARN_ASSIGN(meta::Digests digests, content_->digest(row, what == "sha256"));
+  const auto wanted = what == "md5"      ? content::DigestKind::kMd5
+                      : what == "sha256" ? content::DigestKind::kSha256
+                                         : content::DigestKind::kCrc64Nvme;
+  TARN_ASSIGN(meta::Digests digests, content_->digest(row, wanted));
   if (what == "md5") return to_hex(digests.md5);
   if (what == "sha256") return to_hex(digests.sha256);
   return to_hex(digests.crc64nvme);
