@@ -31,6 +31,7 @@
 #include "base/limits.h"
 #include "content/descriptor.h"
 #include "content/root.h"
+#include "digest/digest.h"
 #include "kv/kv.h"
 #include "meta/meta.h"
 
@@ -44,6 +45,8 @@ class Attacher {
   virtual Result<int32_t> attach(int fd) = 0;
   virtual void detach(int32_t id) = 0;
 };
+
+enum class DigestKind : uint8_t { kMd5, kCrc64Nvme, kSha256 };
 
 struct FileStat {
   uint64_t size = 0, blocks = 0;  // bytes, 512-byte units
@@ -257,9 +260,10 @@ class Content {
   virtual Status sync_incoming() = 0;
 
   // --- digests and health
-  /// Digests of a settled generation, computed now if missing and stored with it (if still
-  /// current).
-  virtual Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) = 0;
+  /// Digests of a settled generation. Where `wanted` is not stored yet, MD5 and CRC-64 (and SHA-256
+  /// if that is it) are computed now and stored with it (if still current); what else is not known
+  /// stays empty.
+  virtual Result<meta::Digests> digest(const meta::InodeRow& row, DigestKind wanted) = 0;
   /// Reads every byte of the file again and compares with the stored CRCs; says where it differs.
   struct Damage {
     Ino ino;
@@ -268,6 +272,16 @@ class Content {
     std::string what;
   };
   virtual Result<std::vector<Damage>> reread(const meta::InodeRow& row) = 0;
+  /// MD5 of the bytes as they are stored now: every one is read and hashed, no stored digest or CRC
+  /// is believed. One result a row, in the order given: kBusy for a row that is not settled or was
+  /// written meanwhile, kCorrupt, or the error of the read. Files go side by side in SIMD lanes on
+  /// the calling thread; for several cores give each thread its share.
+  virtual std::vector<Result<digest::Digest>> md5_again(std::span<const meta::InodeRow> rows) = 0;
+  /// The same for one row: its MD5 and CRC-64, and SHA-256 where asked for.
+  virtual Result<meta::Digests> digests_again(const meta::InodeRow& row, bool with_sha256) = 0;
+  /// For a row whose bytes do not fit its digest: the damage as reread() finds it or, where that
+  /// finds none, all of the row's bytes. From then on they answer kCorrupt.
+  virtual Result<std::vector<Damage>> condemn(const meta::InodeRow& row) = 0;
   /// Reads all blobs and packs; remembers damaged ranges, whose reads answer kCorrupt from then on.
   virtual Result<std::vector<Damage>> scrub() = 0;
   /// What compaction decides by: bytes stored in a pack and those that still have an owner.

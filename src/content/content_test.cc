@@ -5,10 +5,12 @@
 #include <atomic>
 #include <thread>
 
+#include "base/coding.h"
 #include "content/blob_store.h"
 #include "content/content_test_util.h"
 #include "content/pack.h"
 #include "content/rows.h"
+#include "digest/crc.h"
 #include "digest/digest.h"
 
 namespace tarn::content {
@@ -87,7 +89,7 @@ TEST_P(ContentTest, LargeFileKeepsItsBlobAndDescribesItself) {
   EXPECT_EQ(header->identity.ino, *ino);
   EXPECT_EQ(header->data_bytes, bytes.size());
   EXPECT_EQ(system_->read(*ino), bytes);
-  auto digests = system_->content().digest(*row, true);
+  auto digests = system_->content().digest(*row, DigestKind::kSha256);
   ASSERT_TARN_OK(digests.status());
   EXPECT_EQ(digests->sha256, as_text(digest::sha256(as_bytes(bytes)).bytes()));
   EXPECT_EQ(digests->md5, as_text(digest::md5(as_bytes(bytes)).bytes()));
@@ -416,6 +418,33 @@ TEST_P(ContentTest, IncomingSmallLargeInlineAndDropped) {
   EXPECT_EQ(system_->files_under("blobs"), 1u);
 }
 
+TEST_P(ContentTest, IncomingDigestsAreTheBytesDigestsWhateverTheChunks) {
+  // Around 8 MiB hashing goes to a thread of its own.
+  for (size_t length : {size_t{0}, size_t{1}, size_t{200'000}, (size_t{8} << 20) - 1,
+                        (size_t{8} << 20) + 1, size_t{21'234'567}}) {
+    const std::string bytes = random_bytes(random_, length);
+    std::string expected;
+    auto incoming = system_->content().begin_incoming({}).value();
+    for (size_t at = 0; at < length;) {
+      const size_t n = std::min<size_t>(length - at, 1 + random_() % 3'000'000);
+      ASSERT_TARN_OK(incoming->append(as_bytes(std::string_view(bytes).substr(at, n))));
+      expected += bytes.substr(at, n);
+      at += n;
+      if (random_() % 4 == 0) {
+        ASSERT_TARN_OK(incoming->hole(70'000));
+        expected.append(70'000, '\0');
+      }
+    }
+    auto done = incoming->finish();
+    ASSERT_TARN_OK(done);
+    EXPECT_EQ(done->size, expected.size());
+    EXPECT_EQ(done->digests.md5, as_text(digest::md5(as_bytes(expected)).bytes()));
+    std::string crc;
+    append_be64(crc, digest::crc64nvme(as_bytes(expected)));
+    EXPECT_EQ(done->digests.crc64nvme, crc);
+  }
+}
+
 TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
   std::vector<Ino> inodes;
   std::vector<std::string> bytes;
@@ -426,7 +455,7 @@ TEST_P(ContentTest, EveryFlippedByteIsFoundAndItsReadFails) {
   }
   ASSERT_TARN_OK(system_->content().barrier());
   for (Ino ino : inodes)
-    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), false).status());
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), DigestKind::kMd5).status());
   ASSERT_TRUE(system_->content().scrub()->empty());
   int found = 0, found_by_reread = 0, refused = 0;
   const int kFlips = 200;
@@ -488,7 +517,7 @@ TEST_P(ContentTest, DigestWhileAWriterComesIsThatOfOneVersion) {
       auto row = system_->row(ino);
       if (!row.is_ok() || row->state != meta::ContentState::kSettled) continue;
       row->digests = {};  // as of a row that has none yet
-      auto digests = system_->content().digest(*row, false);
+      auto digests = system_->content().digest(*row, DigestKind::kMd5);
       EXPECT_TRUE(digests.is_ok() || digests.is(Code::kBusy)) << digests.status().to_string();
       if (!digests.is_ok()) continue;
       ++known;
@@ -512,6 +541,102 @@ TEST_P(ContentTest, DigestWhileAWriterComesIsThatOfOneVersion) {
   reader.join();
   EXPECT_GT(known, 0u);
   EXPECT_TRUE(system_->content().scrub()->empty());
+}
+
+TEST_P(ContentTest, ReadingAgainComputesMd5AndBelievesNoStoredCrc) {
+  std::vector<Ino> inodes;
+  std::vector<std::string> bytes;
+  for (size_t length : {0, 700, 40'000, 1'500'000, 4'000'000, 3'000'001}) {
+    bytes.push_back(random_bytes(random_, length));
+    inodes.push_back(system_->put("f" + std::to_string(length), bytes.back()).value());
+  }
+  ASSERT_TARN_OK(system_->content().barrier());
+  std::vector<meta::InodeRow> rows;
+  for (Ino ino : inodes) {
+    ASSERT_TARN_OK(system_->content().digest(*system_->row(ino), DigestKind::kMd5).status());
+    rows.push_back(*system_->row(ino));
+  }
+  auto found = system_->content().md5_again(rows);
+  ASSERT_EQ(found.size(), rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_TARN_OK(found[i]);
+    EXPECT_EQ(*found[i], digest::md5(as_bytes(bytes[i])));
+    EXPECT_EQ(as_text(found[i]->bytes()), rows[i].digests.md5);
+  }
+  EXPECT_EQ(system_->content().digests_again(rows[3], true)->crc64nvme, rows[3].digests.crc64nvme);
+
+  // One byte of a blob changes, and every CRC that is stored is made to fit the change.
+  const size_t victim = 4;
+  const BlobId blob = std::get<WholeBlob>(decode(rows[victim].content).value()).blob;
+  std::string changed = bytes[victim];
+  changed[1'234'567] = static_cast<char>(changed[1'234'567] ^ 1);
+  const std::string path = system_->root().path() + "/" + BlobStore::blob_path(blob);
+  ASSERT_TARN_OK(write_at(open_at(AT_FDCWD, path, O_WRONLY)->get(), 0, as_bytes(changed)));
+  Writer crcs;
+  std::string whole;
+  for (size_t at = 0; at < changed.size(); at += limits::kPieceBytes)
+    crcs.u64(digest::crc64nvme(as_bytes(changed.substr(at, limits::kPieceBytes))));
+  append_be64(whole, digest::crc64nvme(as_bytes(changed)));
+  ASSERT_TARN_OK(kv::transact(system_->store(), [&](kv::Transaction& txn) -> Status {
+    txn.put(crc_key(blob, 0), crcs.str());
+    return {};
+  }));
+  meta::ContentChange change;
+  change.digests = rows[victim].digests;
+  change.digests->crc64nvme = whole;
+  ASSERT_TARN_OK(system_->set(inodes[victim], change));
+  rows[victim] = *system_->row(inodes[victim]);
+  EXPECT_TRUE(system_->content().reread(rows[victim])->empty());
+  EXPECT_TRUE(system_->content().scrub()->empty());
+  found = system_->content().md5_again(rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_TARN_OK(found[i]);
+    EXPECT_EQ(as_text(found[i]->bytes()) == rows[i].digests.md5, i != victim);
+  }
+  auto damage = system_->content().condemn(rows[victim]);
+  ASSERT_TARN_OK(damage);
+  ASSERT_EQ(damage->size(), 1u);
+  EXPECT_EQ((*damage)[0].blob, blob);
+  EXPECT_EQ((*damage)[0].length, bytes[victim].size());
+  std::byte one{};
+  EXPECT_TRUE(system_->content()
+                  .open_read(rows[victim])
+                  .value()
+                  ->read(5, std::span(&one, 1))
+                  .is(Code::kCorrupt));
+}
+
+TEST_P(ContentTest, AnMd5ThatIsStoredIsNeitherReadForNorReplaced) {
+  const std::string bytes = random_bytes(random_, 2'000'000);
+  const Ino ino = system_->put("f", bytes).value();
+  ASSERT_TARN_OK(system_->content().barrier());
+  // As a member of a plain archive is left: its MD5, no CRC.
+  const std::string md5(as_text(digest::md5(as_bytes(bytes)).bytes()));
+  meta::ContentChange change;
+  change.digests = meta::Digests{.md5 = md5, .crc64nvme = "", .sha256 = ""};
+  ASSERT_TARN_OK(system_->set(ino, change));
+  const BlobId blob = std::get<WholeBlob>(system_->descriptor(ino)).blob;
+  const std::string path = system_->root().path() + "/" + BlobStore::blob_path(blob);
+  ASSERT_TARN_OK(write_at(open_at(AT_FDCWD, path, O_WRONLY)->get(), 77, as_bytes("x!y")));
+  const meta::InodeRow row = *system_->row(ino);
+  const auto known = system_->content().digest(row, DigestKind::kMd5);
+  ASSERT_TARN_OK(known);
+  EXPECT_EQ(known->md5, md5);
+  EXPECT_TRUE(system_->content().digest(row, DigestKind::kCrc64Nvme).is(Code::kCorrupt));
+  EXPECT_TRUE(system_->content().digest(row, DigestKind::kSha256).is(Code::kCorrupt));
+  EXPECT_EQ(system_->row(ino)->digests, row.digests);
+}
+
+TEST_P(ContentTest, ReadingAgainRefusesWhatIsBeingWritten) {
+  const Ino ino = system_->put("f", random_bytes(random_, 3'000'000)).value();
+  ASSERT_TARN_OK(system_->content().barrier());
+  const meta::InodeRow before = *system_->row(ino);
+  auto open = system_->open_write(ino, false);
+  ASSERT_TARN_OK(open);
+  const meta::InodeRow now = *system_->row(ino);
+  EXPECT_TRUE(system_->content().md5_again(std::span(&now, 1))[0].is(Code::kBusy));
+  // The row as it was: the bytes read may be new ones.
+  EXPECT_TRUE(system_->content().md5_again(std::span(&before, 1))[0].is(Code::kBusy));
 }
 
 TEST_P(ContentTest, BackgroundSettlesDigestsAndCountsEveryDone) {

@@ -60,13 +60,16 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
     return fmt::format("{:016x}{:08x}{:016x}{:016x}-1", ino.value, a.generation.value, a.size,
                        static_cast<uint64_t>(a.ctime));
   }
+  const auto wanted = what == "md5"      ? content::DigestKind::kMd5
+                      : what == "sha256" ? content::DigestKind::kSha256
+                                         : content::DigestKind::kCrc64Nvme;
   // Once more when a writer came and went while the bytes were read.
   constexpr int kAttempts = 3;
   Result<meta::Digests> digests = meta::Digests{};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     TARN_TRY(settle_now(ino));
     TARN_ASSIGN(row, read_row(ino));
-    digests = content_->digest(row, what == "sha256");
+    digests = content_->digest(row, wanted);
     if (!digests.is(Code::kBusy)) break;
   }
   if (!digests.is_ok()) return digests.status();
