@@ -59,8 +59,10 @@ class DataSet:
 
     def find(self, given, copies):
         if given:
-            form = ".tar.gz" if given.name.endswith((".tar.gz", ".tgz")) else ".tar"
-            return {form: given}
+            # All forms lie in one folder, for the server of the link's floor.
+            here = self.folder / given.name
+            here.symlink_to(given)
+            return {".tar.gz" if given.name.endswith((".tar.gz", ".tgz")) else ".tar": here}
         surroundings.run(TARN, "dataset", "generate", self.folder, "--augment", copies, "--archive", "gz")
         return {".tar.gz": self.folder / "cifar-10-python.tar.gz"}
 
@@ -261,7 +263,7 @@ def measure(options):
         say("data set")
         copies = 1 if options.quick else options.copies
         data = DataSet(DEMO / "source", options.dataset, copies, options.archives)
-        place.start_servers(data.archives[options.archives[0]].parent)
+        place.start_servers(data.folder)
         say("tarn serve")
         server, place.tarn_variables = serve(network)
         images, why = images_that_fit(place, data, options)

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <semaphore>
 #include <thread>
 
@@ -24,37 +25,50 @@ constexpr uint64_t kWriteBehindBytes = 8 * limits::kMiB;
 constexpr uint64_t kHashBesideBytes = 8 * limits::kMiB;
 
 /// MD5 of a stream, computed beside what the caller does with the same bytes between `begin` and
-/// `wait`.
+/// `wait`. What the thread has not begun by then, on a machine that is busy, the caller hashes
+/// itself: it never waits for a thread to wake up.
 class HashBeside {
  public:
   explicit HashBeside(digest::MultiDigest& digest) : digest_(digest), thread_([this] { run(); }) {}
   ~HashBeside() {
-    bytes_ = {};
-    begun_.release();
+    is_closing_ = true;
+    wake_.release();
     thread_.join();
   }
   HashBeside(const HashBeside&) = delete;
   HashBeside& operator=(const HashBeside&) = delete;
 
-  /// `bytes` (not empty) must stay as they are until `wait` returns.
+  /// `bytes` must stay as they are until `wait` returns.
   void begin(std::span<const std::byte> bytes) {
     bytes_ = bytes;
-    begun_.release();
+    is_offered_ = true;
+    wake_.release();
   }
-  void wait() { done_.acquire(); }
+  void wait() {
+    if (take()) {
+      digest_.update(bytes_);
+    } else {
+      done_.acquire();
+    }
+  }
 
  private:
+  /// Whoever gets the offer owns `bytes_` and `digest_`, until `begin` or `done_` hands them on.
+  bool take() { return is_offered_.exchange(false); }
   void run() {
     set_thread_name("tarn-hash");
-    for (begun_.acquire(); !bytes_.empty(); begun_.acquire()) {
+    for (wake_.acquire(); !is_closing_; wake_.acquire()) {
+      if (!take()) continue;
       digest_.update(bytes_);
       done_.release();
     }
   }
 
   digest::MultiDigest& digest_;
-  std::span<const std::byte> bytes_;  // handed over by the semaphores
-  std::binary_semaphore begun_{0}, done_{0};
+  std::span<const std::byte> bytes_;
+  std::atomic<bool> is_offered_ = false, is_closing_ = false;
+  std::counting_semaphore<> wake_{0};  // counts offers that the caller took back, too
+  std::binary_semaphore done_{0};
   std::thread thread_;
 };
 
