@@ -2,7 +2,6 @@
 
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -14,6 +13,7 @@
 #include "app/root_setup.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "mount/mount_point.h"
 
 namespace tarn::app {
 namespace {
@@ -21,8 +21,6 @@ namespace {
 // Blobs in use, RocksDB's tables and cloned descriptors: below this, opens start to fail under
 // load.
 constexpr uint64_t kOpenFilesWanted = 16'384;
-// Below this part of the disk free, blocks become scattered and writes slow on ext4 and XFS.
-constexpr double kFreeWanted = 0.05;
 
 bool is_root() {
   return geteuid() == 0;
@@ -32,12 +30,13 @@ Check check_device() {
   Check check{.name = "/dev/fuse", .detail = "can be opened"};
   if (access("/dev/fuse", F_OK) != 0) {
     check.finding = Finding::kMissing;
-    check.detail = "is not there: no mount; commands and keys still work";
+    check.detail = "is not there: no mount; S3 and jobs work, channels are copied";
     check.mend = is_root() ? "modprobe fuse || mknod -m 666 /dev/fuse c 10 229"
                            : "as root: modprobe fuse || mknod -m 666 /dev/fuse c 10 229";
   } else if (access("/dev/fuse", R_OK | W_OK) != 0) {
     check.finding = Finding::kMissing;
-    check.detail = "may not be opened by this user: no mount";
+    check.detail =
+        "may not be opened by this user: no mount; S3 and jobs work, channels are copied";
     check.mend = "as root: chmod 666 /dev/fuse";
   }
   return check;
@@ -70,9 +69,7 @@ Check check_allow_other() {
     check.detail = "not needed by root";
     return check;
   }
-  const auto text = read_file("/etc/fuse.conf", 1 << 20);
-  const bool is_set =
-      text.is_ok() && ("\n" + text.value()).find("\nuser_allow_other") != std::string::npos;
+  const bool is_set = mount::may_share_mounts();
   check.detail = is_set ? "is set in /etc/fuse.conf"
                         : "is not set in /etc/fuse.conf: only this user can reach the mount";
   if (!is_set) {
@@ -146,19 +143,23 @@ Check check_docker() {
 
 Check check_disk(const std::string& root) {
   Check check{.name = "disk"};
-  struct statvfs space{};
-  if (statvfs(root.c_str(), &space) != 0) {
+  const auto use = disk_use(root);
+  if (!use.is_ok()) {
     check.finding = Finding::kMissing;
-    check.detail = std::string(last_errno(root).message());
+    check.detail = std::string(use.status().message());
     return check;
   }
-  const uint64_t total = space.f_blocks * space.f_frsize;
-  const uint64_t free = space.f_bavail * space.f_frsize;
-  check.detail = fmt::format("{} free of {}", human_bytes(free), human_bytes(total));
-  if (static_cast<double>(free) < kFreeWanted * static_cast<double>(total) ||
-      free < 2 * limits::kBallastBytesMin) {
+  check.detail =
+      fmt::format("{} free of {}", human_bytes(use->bytes_free), human_bytes(use->bytes_total));
+  struct stat ballast{};
+  const uint64_t kept_back = stat((root + "/ballast").c_str(), &ballast) == 0
+                                 ? static_cast<uint64_t>(ballast.st_size)
+                                 : limits::kBallastBytesMin;
+  std::string warning = nearly_full_warning(*use, 2 * kept_back);
+  if (warning.empty() && use->bytes_free < 2 * kept_back) warning = "full: new files are refused";
+  if (!warning.empty()) {
     check.finding = Finding::kSlower;
-    check.detail += ": nearly full; Tarn refuses new writes before nothing is left";
+    check.detail += ", " + warning;
     check.mend = "free space on that disk, or move ROOT to another";
   }
   return check;

@@ -14,12 +14,15 @@ Json memory_of(pid_t pid) {
 }
 
 Json capacity(WorkerContext& context, const fs::StatFs& space, const content::Root::Space& disk) {
+  const auto use = disk_use(context.root.path());
   return {{"bytes_total", space.blocks * space.block_bytes},
           {"bytes_free", space.blocks_free * space.block_bytes},
           {"files_total", space.files},
           {"files_free", space.files_free},
           {"ballast_bytes", disk.ballast_bytes},
           {"is_low", disk.is_low},
+          {"percent_used", use.is_ok() ? Json(use->percent_used) : Json()},
+          {"warning", use.is_ok() ? nearly_full_warning(*use, 2 * disk.ballast_bytes) : ""},
           {"writes", context.root.check_may_write().is_ok() ? "accepted" : "refused: disk full"}};
 }
 

@@ -192,8 +192,10 @@ Result<WorkerEnd> wait_for_end(const WorkerInheritance& inheritance, int session
 
 Status KeptStore::serve(int socket) {
   TARN_ASSIGN(auto message, receive_link(socket));
-  if (message.kind == LinkKind::kKeep && message.fd) {
-    bool is_full = held_.size() >= kKeptDescriptorsMax && !held_.contains(message.id);
+  if (message.kind == LinkKind::kKeep) {
+    // A descriptor that found no place in this process's table does not arrive.
+    bool is_full =
+        !message.fd || (held_.size() >= kKeptDescriptorsMax && !held_.contains(message.id));
     if (!is_full) held_[message.id] = std::move(message.fd);
     return send_link(socket, is_full ? LinkKind::kFull : LinkKind::kDone);
   }
@@ -233,6 +235,43 @@ Result<std::vector<std::pair<uint64_t, UniqueFd>>> KeptDescriptors::take_all() {
     if (message.kind != LinkKind::kKept) return all;
     all.emplace_back(message.id, std::move(message.fd));
   }
+}
+
+Result<std::unique_ptr<KeeperHolder>> KeeperHolder::open(int socket, bool is_take_over) {
+  std::unique_ptr<KeeperHolder> holder(new KeeperHolder(socket));
+  if (!is_take_over) return holder;
+  TARN_ASSIGN(auto all, holder->kept_.take_all());
+  MutexLock lock(holder->mutex_);
+  for (auto& [id, fd] : all) holder->left_[id] = std::move(fd);
+  return holder;
+}
+
+Status KeeperHolder::hold(BlobId blob, int fd) {
+  return kept_.keep(blob.value, fd);
+}
+
+void KeeperHolder::drop(BlobId blob) {
+  // A keeper that is gone ends this process as well.
+  if (Status dropped = kept_.drop(blob.value); !dropped.is_ok())
+    log_debug("keeper.drop", "status=\"{}\"", dropped.to_string());
+}
+
+UniqueFd KeeperHolder::take(BlobId blob) {
+  MutexLock lock(mutex_);
+  auto at = left_.find(blob.value);
+  if (at == left_.end()) return {};
+  UniqueFd fd = std::move(at->second);
+  left_.erase(at);
+  return fd;
+}
+
+void KeeperHolder::drop_rest() {
+  std::map<uint64_t, UniqueFd> rest;
+  {
+    MutexLock lock(mutex_);
+    rest.swap(left_);
+  }
+  for (const auto& [id, fd] : rest) drop(BlobId(id));
 }
 
 }  // namespace tarn::app

@@ -2,7 +2,7 @@
 //
 // Two Unix sockets with message boundaries join them. On the *control* socket the worker says that
 // it is ready, and the keeper that it shall end. On the *kept* socket the worker asks the keeper to
-// hold descriptors of unlinked files, so that a later worker gets them back: each request is
+// hold descriptors of files without a name, so that a later worker gets them back: each request is
 // answered before the call returns. WorkerInheritance travels as one argument of the worker's
 // command line. Thread rules: KeptDescriptors is thread-safe; the rest belongs to one thread.
 //
@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,12 +20,13 @@
 
 #include "base/file.h"
 #include "base/mutex.h"
+#include "content/content.h"
 
 namespace tarn::app {
 
-/// Descriptors that a keeper holds at most: open unlinked files; below the usual limit of a
-/// process.
-inline constexpr size_t kKeptDescriptorsMax = 4096;
+/// Descriptors that a keeper holds at most. Without passthrough that is every file that is new and
+/// open or waits to settle (content queues 4,096), and the pool; with it none.
+inline constexpr size_t kKeptDescriptorsMax = 12'288;
 
 enum class LinkKind : uint32_t {
   kReady = 1,    // worker: serving; text is the line to print
@@ -99,6 +101,23 @@ class KeptDescriptors {
  private:
   const int socket_;
   Mutex mutex_{"app.kept_descriptors", 950};  // held over the exchange of two messages
+};
+
+/// content::Holder by way of the keeper.
+class KeeperHolder final : public content::Holder {
+ public:
+  /// `is_take_over`: asks the keeper for what a dead worker left with it.
+  static Result<std::unique_ptr<KeeperHolder>> open(int socket, bool is_take_over);
+  Status hold(BlobId blob, int fd) override;
+  void drop(BlobId blob) override;
+  UniqueFd take(BlobId blob) override;
+  void drop_rest() override;
+
+ private:
+  explicit KeeperHolder(int socket) : kept_(socket) {}
+  KeptDescriptors kept_;
+  Mutex mutex_{"app.keeper_holder", 945};
+  std::map<uint64_t, UniqueFd> left_;  // by the dead worker, not yet taken
 };
 
 }  // namespace tarn::app

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -25,11 +26,19 @@ namespace {
 constexpr size_t kProcBytesMax = 16 << 20;
 constexpr uint32_t kStateListen = 0x0A;  // TCP_LISTEN in /proc/net/tcp
 constexpr int kCapSysAdmin = 21;         // linux/capability.h
+// From here on blocks become scattered and writes slow on ext4 and XFS.
+constexpr unsigned kNearlyFullPercent = 95;
 
-/// Inode of the socket that listens on `port`, from one of /proc/net/tcp and tcp6; 0 when none.
-uint64_t listening_inode(const std::string& table_path, uint16_t port, std::string_view host) {
+struct Listener {
+  uint64_t inode = 0;
+  uid_t uid = 0;
+};
+
+/// The socket that listens on `port`, from one of /proc/net/tcp and tcp6.
+std::optional<Listener> listener_in(const std::string& table_path, uint16_t port,
+                                    std::string_view host) {
   const auto text = read_file(table_path, kProcBytesMax);
-  if (!text.is_ok()) return 0;
+  if (!text.is_ok()) return std::nullopt;
   std::string_view rest = text.value();
   in_addr wanted{};
   const bool is_ipv4 =
@@ -40,11 +49,11 @@ uint64_t listening_inode(const std::string& table_path, uint16_t port, std::stri
     const std::string line(rest.substr(0, newline));
     rest = newline == std::string_view::npos ? "" : rest.substr(newline + 1);
     char address[40] = {};
-    unsigned local_port = 0, state = 0;
+    unsigned local_port = 0, state = 0, uid = 0;
     unsigned long inode = 0;
     if (std::sscanf(line.c_str(),
-                    " %*d: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", address,
-                    &local_port, &state, &inode) != 4)
+                    " %*d: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %u %*s %lu", address,
+                    &local_port, &state, &uid, &inode) != 5)
       continue;
     if (state != kStateListen || local_port != port) continue;
     // Another address of the same port is no obstacle; an address given by name may be any.
@@ -53,9 +62,9 @@ uint64_t listening_inode(const std::string& table_path, uint16_t port, std::stri
     if (local.size() == 8 && is_ipv4 && !is_any && wanted.s_addr != INADDR_ANY &&
         std::strtoul(address, nullptr, 16) != wanted.s_addr)
       continue;
-    return inode;
+    return Listener{inode, uid};
   }
-  return 0;
+  return std::nullopt;
 }
 
 pid_t process_with_socket(uint64_t inode) {
@@ -112,20 +121,25 @@ std::string process_title(pid_t pid) {
 }
 
 std::optional<PortHolder> port_holder(const HostPort& where) {
-  uint64_t inode = 0;
+  std::optional<Listener> listener;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"})
-    if (inode == 0) inode = listening_inode(table, where.port, where.host);
-  if (inode == 0) return std::nullopt;
+    if (!listener) listener = listener_in(table, where.port, where.host);
+  if (!listener) return std::nullopt;
   PortHolder holder;
-  holder.pid = process_with_socket(inode);
+  holder.uid = listener->uid;
+  holder.pid = process_with_socket(listener->inode);
   if (holder.pid != 0) holder.title = process_title(holder.pid);
   return holder;
 }
 
 std::string port_in_use_message(const HostPort& where) {
   const auto holder = port_holder(where);
-  if (!holder.has_value() || holder->pid == 0)
+  if (!holder.has_value())
     return fmt::format("port {} on {} is in use by another program", where.port, where.host);
+  if (holder->pid == 0)
+    return fmt::format(
+        "port {} on {} is in use by a program of uid {} (as root, ss -ltnp names it)", where.port,
+        where.host, holder->uid);
   return fmt::format("port {} on {} is in use by pid {} ({})", where.port, where.host, holder->pid,
                      holder->title);
 }
@@ -149,6 +163,23 @@ bool may_administer() {
   if (at == std::string::npos) return false;
   const uint64_t effective = std::strtoull(text.value().c_str() + at + 7, nullptr, 16);
   return ((effective >> kCapSysAdmin) & 1) != 0;
+}
+
+Result<DiskUse> disk_use(const std::string& path) {
+  struct statvfs space{};
+  if (statvfs(path.c_str(), &space) != 0) return last_errno(fmt::format("look at '{}'", path));
+  const uint64_t used = (space.f_blocks - space.f_bfree) * space.f_frsize;
+  DiskUse use{.bytes_free = space.f_bavail * space.f_frsize};
+  use.bytes_total = used + use.bytes_free;
+  if (use.bytes_total > 0)
+    use.percent_used = static_cast<unsigned>((used * 100 + use.bytes_total - 1) / use.bytes_total);
+  return use;
+}
+
+std::string nearly_full_warning(const DiskUse& use, uint64_t refused_below) {
+  if (use.percent_used < kNearlyFullPercent) return {};
+  return fmt::format("nearly full ({} %): new files are refused when less than {} is free",
+                     use.percent_used, human_bytes(refused_below));
 }
 
 std::string find_program(std::string_view program) {

@@ -27,11 +27,13 @@ std::string process_title(pid_t pid);
 
 struct PortHolder {
   pid_t pid = 0;  // 0: of another user, so /proc does not tell
+  uid_t uid = 0;  // whose socket it is
   std::string title;
 };
 /// Who listens on a TCP port of `where` (or of all addresses); nullopt when nobody does.
 std::optional<PortHolder> port_holder(const HostPort& where);
-/// "port 9000 is in use by nginx (pid 12)"; what a failed bind should say.
+/// "port 9000 on 127.0.0.1 is in use by pid 12 (nginx ...)", or by whose program where /proc does
+/// not tell the pid; what a failed bind should say.
 std::string port_in_use_message(const HostPort& where);
 
 /// Two first numbers of `uname -r`, such as {6, 18}.
@@ -40,6 +42,17 @@ std::string kernel_release();
 
 /// True when the process has CAP_SYS_ADMIN, which passthrough needs.
 bool may_administer();
+
+/// How full the disk under `path` is, as df counts it: what only root may use belongs to neither.
+struct DiskUse {
+  uint64_t bytes_free = 0;
+  uint64_t bytes_total = 0;
+  unsigned percent_used = 0;
+};
+Result<DiskUse> disk_use(const std::string& path);
+/// From 95 % on: that it is nearly full, and that new files are refused when less than
+/// `refused_below` bytes are free; else empty.
+std::string nearly_full_warning(const DiskUse& use, uint64_t refused_below);
 
 /// Finds `program` in PATH; empty when it is not there.
 std::string find_program(std::string_view program);

@@ -1,6 +1,7 @@
 #include "app/mount_point.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,11 +11,14 @@
 
 #include <fmt/format.h>
 
+#include "app/root_setup.h"
 #include "base/file.h"
 #include "mount/mount_point.h"
 
 namespace tarn::app {
 namespace {
+
+constexpr const char* kDevice = "/dev/fuse";
 
 Result<std::string> without_links(const std::string& path) {
   char resolved[PATH_MAX];
@@ -43,6 +47,20 @@ Status check_is_empty(const std::string& directory) {
 
 }  // namespace
 
+Status check_fuse_device() {
+  const auto device = open_at(AT_FDCWD, kDevice, O_RDWR);
+  if (device.is_ok()) return {};
+  const char* help =
+      device.is(Code::kAccessDenied)
+          ? "this user may not open it: as root, chmod 666 /dev/fuse"
+          : "this machine offers no FUSE: as root, modprobe fuse; for a container, --device "
+            "/dev/fuse";
+  return {device.code(),
+          fmt::format("no mount without {}: {}. Without --mount, S3 and jobs work; the channels of "
+                      "jobs are then copied",
+                      device.status().message(), help)};
+}
+
 Status check_mount_point(const std::vector<MountEntry>& table, const std::string& directory,
                          const std::string& root) {
   if (is_below(directory, root))
@@ -56,8 +74,9 @@ Status check_mount_point(const std::vector<MountEntry>& table, const std::string
   const MountEntry* entry = mount_at(table, directory);
   if (entry == nullptr) return {};
   if (entry->is_tarn())
-    return {Code::kBusy, fmt::format("'{}' is in use: the Tarn at '{}' is mounted there", directory,
-                                     entry->source)};
+    return {Code::kBusy,
+            fmt::format("'{}' is in use: the Tarn at '{}' is mounted there, served by {}",
+                        directory, entry->source, serving_process(entry->source))};
   return {Code::kBusy, fmt::format("'{}' is in use: {} of '{}' is mounted there", directory,
                                    entry->type, entry->source)};
 }

@@ -51,7 +51,8 @@ std::vector<MountEntry> parse_mount_table(std::string_view text) {
     table.push_back({.subtree = unescape(words[3]),
                      .point = unescape(words[4]),
                      .type = unescape(words[dash + 1]),
-                     .source = unescape(words[dash + 2])});
+                     .source = unescape(words[dash + 2]),
+                     .options = dash + 3 < words.size() ? unescape(words[dash + 3]) : ""});
   }
   return table;
 }

@@ -14,10 +14,11 @@
 namespace tarn::app {
 
 struct MountEntry {
-  std::string subtree;  // which directory of the file system is mounted: "/" unless bound
-  std::string point;    // where
-  std::string type;     // "ext4", "fuse.tarn"
-  std::string source;   // a device; Tarn: ROOT
+  std::string subtree;       // which directory of the file system is mounted: "/" unless bound
+  std::string point;         // where
+  std::string type;          // "ext4", "fuse.tarn"
+  std::string source;        // a device; Tarn: ROOT
+  std::string options = {};  // the file system's own: "rw,user_id=0,group_id=0,allow_other"
   bool is_tarn() const { return type == "fuse.tarn"; }
 };
 

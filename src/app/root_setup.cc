@@ -22,6 +22,10 @@ bool exists(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;
 }
 
+std::string lock_path(const std::string& root) {
+  return root + "/serve.lock";
+}
+
 /// While it lives, new files are for their owner alone.
 class PrivateUmask {
  public:
@@ -79,17 +83,22 @@ Status ensure_root_files(const std::string& path, const InitOptions& options) {
   return {};
 }
 
+std::string serving_process(const std::string& root) {
+  const auto text = read_file(lock_path(root), 64);
+  pid_t pid = 0;
+  if (text.is_ok()) std::from_chars(text->data(), text->data() + text->size(), pid);
+  const std::string title = pid > 0 ? process_title(pid) : "";
+  return title.empty() ? "a process that does not tell its pid"
+                       : fmt::format("pid {} ({})", pid, title);
+}
+
 Result<ServeLock> ServeLock::take(const std::string& root) {
-  const std::string path = root + "/serve.lock";
+  const std::string path = lock_path(root);
   TARN_ASSIGN(UniqueFd fd, open_at(AT_FDCWD, path, O_RDWR | O_CREAT, 0600));
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return last_errno(fmt::format("lock '{}'", path));
-    const auto text = read_file(path, 64);
-    pid_t pid = 0;
-    if (text.is_ok())
-      std::from_chars(text.value().data(), text.value().data() + text.value().size(), pid);
-    return Status(Code::kBusy, fmt::format("'{}' is served by another Tarn: pid {} ({})", root, pid,
-                                           process_title(pid)));
+    return Status(Code::kBusy,
+                  fmt::format("'{}' is served by another Tarn: {}", root, serving_process(root)));
   }
   const std::string text = fmt::format("{}\n", getpid());
   if (ftruncate(fd.get(), 0) != 0) return last_errno(fmt::format("write '{}'", path));

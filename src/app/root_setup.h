@@ -38,6 +38,10 @@ Status ensure_root_files(const std::string& path, const InitOptions& options);
 
 /// Held by `tarn serve`, keeper or lone worker, as long as it runs: nobody else takes the ROOT
 /// while the keeper starts a new worker.
+/// "pid 12 (tarn serve /srv/tarn)": who took the ServeLock of `root` last, or words that say that
+/// this cannot be told.
+std::string serving_process(const std::string& root);
+
 class ServeLock {
  public:
   /// kBusy names the holder's pid and command.

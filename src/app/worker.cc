@@ -9,7 +9,10 @@
 
 #include "app/control_server.h"
 #include "app/health.h"
+#include "app/keeper_link.h"
 #include "app/machine.h"
+#include "app/mount_point.h"
+#include "app/mount_table.h"
 #include "app/services.h"
 #include "app/worker_context.h"
 #include "base/log.h"
@@ -39,11 +42,34 @@ Json passthrough_mode(const mount::Session::Report& report, const Settings& sett
   return mode("off", report.passthrough_reason, change);
 }
 
+/// Whether other users reach the mount, by the kernel's own word.
+Json shared_mode(const Settings& settings) {
+  const auto table = read_mount_table();
+  const MountEntry* entry = table.is_ok() ? mount_at(*table, settings.mount_directory) : nullptr;
+  if (entry == nullptr) return mode("unknown", "the mount is not in /proc/self/mountinfo");
+  if (("," + entry->options + ",").find(",allow_other,") != std::string::npos)
+    return mode("on", "every user of this machine may use it, as its permissions say");
+  if (!settings.allow_other)
+    return mode("off", "switched off by mount.allow_other", "start without --no-allow-other");
+  return mode("off", "only the user who serves may use it: /etc/fuse.conf lacks user_allow_other",
+              "as root: echo user_allow_other >> /etc/fuse.conf");
+}
+
+/// What the lack of a mount means.
+Json without_mount() {
+  const Status device = check_fuse_device();
+  return {{"state", "none asked for"},
+          {"channels", mode("copied", "without a mount jobs get copies of their inputs",
+                            device.is_ok() ? "start with --mount DIR"
+                                           : "tarn doctor tells what this machine lacks")}};
+}
+
 /// The part of `tarn status` that is the mount's.
 Json mount_report(const mount::Session& session, const Settings& settings) {
   const mount::Session::Report report = session.report();
   return {
       {"state", "mounted"},
+      {"shared", shared_mode(settings)},
       {"channel", mode(report.channel, fmt::format("{} queues", report.queues))},
       {"io_uring", mode("not used", "this version speaks to the kernel over /dev/fuse")},
       {"passthrough", passthrough_mode(report, settings)},
@@ -73,6 +99,7 @@ class Worker {
     services_->add_handlers(handlers);
     TARN_ASSIGN(control_, ControlServer::start(options_.root, std::move(handlers)));
     if (session_ != nullptr) TARN_TRY(session_->start(*file_system_));
+    warn_of_full_disk();
     log_info("worker.ready", "root=\"{}\" pid={} mount=\"{}\" last_end={} take_over={}",
              options_.root, getpid(), context_->mount_directory,
              static_cast<int>(root_->last_end()), options_.inheritance.is_take_over);
@@ -150,6 +177,14 @@ class Worker {
     return {};
   }
 
+  void warn_of_full_disk() {
+    const auto use = disk_use(options_.root);
+    const auto space = root_->space();
+    if (!use.is_ok() || !space.is_ok()) return;
+    const std::string warning = nearly_full_warning(*use, 2 * space->ballast_bytes);
+    if (!warning.empty()) log_warn("disk", "the disk under {} is {}", options_.root, warning);
+  }
+
   Status create_session() {
     const WorkerInheritance& inheritance = options_.inheritance;
     TARN_ASSIGN(auto shared, mount::SharedState::open(UniqueFd(inheritance.state_fd)));
@@ -170,6 +205,9 @@ class Worker {
     if (session_ != nullptr) {
       if (options_.settings.passthrough) options.attacher = &session_->passthrough();
       options.connection = session_->connection();
+      TARN_ASSIGN(holder_, KeeperHolder::open(options_.inheritance.kept_fd,
+                                              options_.inheritance.is_take_over));
+      options.holder = holder_.get();
     }
     TARN_ASSIGN(file_system_, fs::FileSystem::open(*root_, *store_, options, geteuid(), getegid()));
     if (session_ != nullptr && options.is_take_over) {
@@ -191,6 +229,7 @@ class Worker {
                                      .keeper_pid = getppid(),
                                      .workers_before = workers_before_,
                                      .started = started_});
+    context_->mount_status = without_mount;
     if (session_ == nullptr) return;
     context_->mount_directory = options_.settings.mount_directory;
     context_->mount_status = [this] { return mount_report(*session_, options_.settings); };
@@ -203,6 +242,7 @@ class Worker {
   std::unique_ptr<kv::Store> store_;
   std::unique_ptr<mount::SharedState> shared_;
   std::unique_ptr<mount::Session> session_;
+  std::unique_ptr<KeeperHolder> holder_;
   std::unique_ptr<fs::FileSystem> file_system_;
   std::unique_ptr<Health> health_;
   std::unique_ptr<WorkerContext> context_;

@@ -23,7 +23,7 @@ struct WorkerContext {
   Health& health;
   const Settings& settings;
   std::string mount_directory;         // empty: no mount
-  std::function<Json()> mount_status;  // modes and why; empty without a mount
+  std::function<Json()> mount_status;  // modes and why, or what the lack of a mount means
   pid_t keeper_pid = 0;
   uint64_t workers_before = 0;  // how many workers this keeper started before
   TimeNs started = 0;           // wall clock

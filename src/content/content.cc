@@ -24,7 +24,7 @@ ContentImpl::ContentImpl(Root& root, kv::Store& store, ContentOptions options)
       options_(options),
       blobs_(root),
       ids_(store, meta::IdAllocator::Kind::kBlob),
-      files_(std::make_shared<LocalFiles>(blobs_, ids_, options.attacher)),
+      files_(std::make_shared<LocalFiles>(blobs_, ids_, options.attacher, options.holder)),
       sources_(std::make_shared<Sources>(files_)),
       packs_(blobs_, ids_),
       reverse_(store, sources_, packs_) {}

@@ -48,6 +48,20 @@ class Attacher {
 
 enum class DigestKind : uint8_t { kMd5, kCrc64Nvme, kSha256 };
 
+/// Holds descriptors of files that have no name yet, outside of this process, so that a worker that
+/// takes over finds them where the kernel does not hold them by an attachment. Thread-safe.
+class Holder {
+ public:
+  virtual ~Holder() = default;
+  /// The file outlives this process when this returns.
+  virtual Status hold(BlobId blob, int fd) = 0;
+  virtual void drop(BlobId blob) = 0;
+  /// What a dead worker had held; empty when there is none. Given once; it goes on being held.
+  virtual UniqueFd take(BlobId blob) = 0;
+  /// Drops what a dead worker had held and nobody has taken.
+  virtual void drop_rest() = 0;
+};
+
 struct FileStat {
   uint64_t size = 0, blocks = 0;  // bytes, 512-byte units
   TimeNs atime = 0, mtime = 0, ctime = 0;
@@ -189,6 +203,7 @@ class IncomingGroup {
 
 struct ContentOptions {
   Attacher* attacher = nullptr;  // null: no direct path
+  Holder* holder = nullptr;      // null: nobody outlives this process
   uint32_t pool_files = limits::kPoolFiles;
   TimeNs barrier_interval_ns = limits::kBarrierIntervalNs;
   bool has_background = true;  // false: barrier() is only called by hand (tests)

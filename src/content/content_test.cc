@@ -710,5 +710,53 @@ TEST_P(ContentTest, AdoptReopensByKernelHandle) {
   EXPECT_EQ(system_->read(open->ino), "survives the worker");
 }
 
+/// Duplicates, as a keeper has them.
+class FakeHolder final : public Holder {
+ public:
+  Status hold(BlobId blob, int fd) override {
+    held[blob] = UniqueFd(::dup(fd));
+    return {};
+  }
+  void drop(BlobId blob) override { held.erase(blob); }
+  UniqueFd take(BlobId blob) override {
+    auto at = held.find(blob);
+    return at == held.end() ? UniqueFd() : UniqueFd(::dup(at->second.get()));
+  }
+  void drop_rest() override { is_over = true; }
+  std::map<BlobId, UniqueFd> held;
+  bool is_over = false;
+};
+
+TEST_P(ContentTest, FilesThatNothingIsAttachedToAreHeldUntilTheyEnd) {
+  FakeHolder holder;
+  ContentOptions options = TestSystem::quiet();
+  options.holder = &holder;
+  ASSERT_TARN_OK(system_->close());
+  ASSERT_TARN_OK(system_->open(options));
+  auto open = system_->create("f");
+  ASSERT_TARN_OK(open->file->write(0, as_bytes("survives the worker")).status());
+  const BlobId blob = open->file->local()->blob();
+  ASSERT_TRUE(holder.held.contains(blob));
+  system_->abandon();
+  ASSERT_TARN_OK(system_->open(options, true));
+  // Nothing but the holder can say where it is.
+  auto adopted = system_->content().adopt(blob, "", 0);
+  ASSERT_TARN_OK(adopted.status());
+  auto file = system_->content().open_new(*adopted);
+  adopted->reset();
+  EXPECT_EQ(read_all(*file), "survives the worker");
+  EXPECT_FALSE(holder.is_over);
+  ASSERT_TARN_OK(system_->content().finish_take_over());
+  EXPECT_TRUE(holder.is_over);
+  EXPECT_TRUE(holder.held.contains(blob));
+  system_->submit({open->ino, std::move(file), true, {}});
+  ASSERT_TARN_OK(system_->content().barrier());
+  EXPECT_FALSE(holder.held.contains(blob)) << "settled, it lives in a pack";
+  EXPECT_EQ(system_->read(open->ino), "survives the worker");
+  ASSERT_TARN_OK(system_->close());
+  EXPECT_TRUE(holder.held.empty());
+  ASSERT_TARN_OK(system_->open());
+}
+
 }  // namespace
 }  // namespace tarn::content

@@ -23,6 +23,7 @@ LocalBlob::LocalBlob(std::shared_ptr<LocalFiles> owner, BlobId blob, UniqueFd fd
 LocalBlob::~LocalBlob() {
   const int32_t id = attachment();
   if (id > 0 && owner_->attacher() != nullptr) owner_->attacher()->detach(id);
+  if (is_held_.load(std::memory_order_acquire)) owner_->holder()->drop(blob_);
   owner_->remove(blob_, is_fresh() && is_named() && !is_dropped_);
 }
 
@@ -139,6 +140,12 @@ Result<LocalBlobRef> LocalFiles::make_new() {
       log_debug("content.attach", "blob={} failed: {}", id, attached.status().to_string());
     }
   }
+  // The kernel holds what is attached, and a name outlives everybody. Anything else goes with this
+  // process, although programs may have been told that they wrote to it.
+  if (holder_ != nullptr && file->attachment() == 0 && !file->is_named()) {
+    TARN_TRY(holder_->hold(BlobId(id), file->fd()));
+    file->set_held();
+  }
   return file;
 }
 
@@ -184,9 +191,7 @@ Result<LocalBlobRef> LocalFiles::open(BlobId blob) {
   return insert(std::move(file), true);
 }
 
-Result<LocalBlobRef> LocalFiles::adopt(BlobId blob, std::string_view kernel_handle,
-                                       int32_t attachment) {
-  if (LocalBlobRef live = find(blob)) return live;
+Result<UniqueFd> LocalFiles::reopen(BlobId blob, std::string_view kernel_handle) {
   Reader in(kernel_handle);
   const uint32_t type = in.u32();
   const std::string_view bytes = in.rest();
@@ -204,13 +209,25 @@ Result<LocalBlobRef> LocalFiles::adopt(BlobId blob, std::string_view kernel_hand
     const Status stale = last_errno(fmt::format("reopen blob {} by its kernel handle", blob.value));
     auto named = store_.open(blob, O_RDWR | O_NOATIME);
     if (!named.is_ok()) return stale;
-    fd = std::move(named).value();
+    return named;
+  }
+  return fd;
+}
+
+Result<LocalBlobRef> LocalFiles::adopt(BlobId blob, std::string_view kernel_handle,
+                                       int32_t attachment) {
+  if (LocalBlobRef live = find(blob)) return live;
+  UniqueFd fd = holder_ != nullptr ? holder_->take(blob) : UniqueFd();
+  const bool is_held = static_cast<bool>(fd);
+  if (!is_held) {
+    TARN_ASSIGN(fd, reopen(blob, kernel_handle));
   }
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return last_errno("fstat of a reopened blob");
   auto file =
       std::make_shared<LocalBlob>(shared_from_this(), blob, std::move(fd), info.st_nlink > 0);
   file->set_attachment(attachment);
+  if (is_held) file->set_held();
   return insert(std::move(file), false);
 }
 

@@ -61,6 +61,8 @@ class LocalBlob final : public LocalFile {
   /// the name says that the copy is whole.
   void set_copy() { is_copy_.store(true, std::memory_order_release); }
   void set_attachment(int32_t id) { attachment_.store(id, std::memory_order_release); }
+  /// The holder has its descriptor until this ends.
+  void set_held() { is_held_.store(true, std::memory_order_release); }
 
  private:
   const std::shared_ptr<LocalFiles> owner_;
@@ -70,7 +72,7 @@ class LocalBlob final : public LocalFile {
   Mutex mutex_{"content.local_file", 370};
   std::atomic<int32_t> attachment_{0};
   std::atomic<bool> is_named_, is_name_synced_, is_fresh_{false}, has_writer_{false},
-      is_copy_{false};
+      is_copy_{false}, is_held_{false};
   std::atomic<TimeNs> ctime_of_link_{0}, ctime_before_link_{0};
   std::atomic<TimeNs> ctime_synced_{0};
   bool is_dropped_ = false;
@@ -79,13 +81,15 @@ using LocalBlobRef = std::shared_ptr<LocalBlob>;
 
 class LocalFiles : public std::enable_shared_from_this<LocalFiles> {
  public:
-  LocalFiles(BlobStore& store, meta::IdAllocator& ids, Attacher* attacher)
-      : store_(store), ids_(ids), attacher_(attacher) {}
+  LocalFiles(BlobStore& store, meta::IdAllocator& ids, Attacher* attacher, Holder* holder = nullptr)
+      : store_(store), ids_(ids), attacher_(attacher), holder_(holder) {}
 
   BlobStore& store() { return store_; }
   Attacher* attacher() const { return attacher_; }
+  Holder* holder() const { return holder_; }
 
-  /// A new blob without a name, attached if there is an attacher; not yet known to `find`.
+  /// A new blob without a name, attached if there is an attacher, else held if there is a holder;
+  /// not yet known to `find`.
   Result<LocalBlobRef> make_new();
   void hand_out(const LocalBlobRef& file);
   /// The blob of that name. kNotFound when there is none.
@@ -104,11 +108,14 @@ class LocalFiles : public std::enable_shared_from_this<LocalFiles> {
  private:
   friend class LocalBlob;
   void remove(BlobId blob, bool is_abandoned);
+  /// By its kernel handle, or by its name where that fails or this process may not use handles.
+  Result<UniqueFd> reopen(BlobId blob, std::string_view kernel_handle);
   LocalBlobRef insert(LocalBlobRef file, bool keep_open);
 
   BlobStore& store_;
   meta::IdAllocator& ids_;
   Attacher* const attacher_;
+  Holder* const holder_;
   Mutex mutex_{"content.local_files", 375};
   std::unordered_map<BlobId, std::weak_ptr<LocalBlob>> live_;
   std::vector<BlobId> abandoned_;

@@ -25,7 +25,9 @@ Status ContentImpl::load_damage() {
 }
 
 Status ContentImpl::finish_take_over() {
-  return recover();
+  TARN_TRY(recover());
+  if (options_.holder != nullptr) options_.holder->drop_rest();
+  return {};
 }
 
 Status ContentImpl::recover() {

@@ -102,6 +102,7 @@ Status FileSystemImpl::start(uint32_t root_uid, uint32_t root_gid) {
   TARN_ASSIGN(handles_, HandleTable::open(options_.handle_table_fd));
   content::ContentOptions content_options;
   content_options.attacher = options_.attacher;
+  content_options.holder = options_.holder;
   content_options.has_background = options_.has_background;
   TARN_ASSIGN(content_,
               content::Content::open(root_, store_, content_options, options_.is_take_over));

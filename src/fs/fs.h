@@ -37,6 +37,7 @@ class Invalidator {
 
 struct FsOptions {
   content::Attacher* attacher = nullptr;  // null: nothing is opened direct
+  content::Holder* holder = nullptr;      // of unnamed files that nothing is attached to
   int handle_table_fd = -1;               // memfd that outlives a worker; -1: private memory
   bool is_take_over = false;              // handles in the table are adopted
   uint64_t connection = 0;                // of the kernel connection, for resent requests

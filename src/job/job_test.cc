@@ -2,6 +2,8 @@
 // that can be told apart: URIs, logs, plans, the toolkit, archives.
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -17,6 +19,7 @@
 #include "job/failure.h"
 #include "job/job_log.h"
 #include "job/launcher.h"
+#include "job/remove_tree.h"
 #include "job/runner.h"
 #include "job/s3_uri.h"
 
@@ -44,6 +47,30 @@ registry::Channel channel(const std::string& name, const std::string& prefix) {
   made.prefix = prefix;
   made.uri = "s3://bucket/" + prefix;
   return made;
+}
+
+TEST(RemoveTree, OpensWhatItsOwnerMayNotRead) {
+  // Root may read everything, so another user removes.
+  const std::string folder = temporary_folder();
+  ASSERT_EQ(chmod(folder.c_str(), 0777), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && setresuid(4321, 4321, 4321) != 0) _exit(2);
+    const std::string tree = folder + "/tree";
+    if (!make_directories(tree + "/a/b/deep").is_ok()) _exit(3);
+    std::ofstream(tree + "/a/b/deep/file") << "x";
+    if (symlink("/", (tree + "/a/link").c_str()) != 0) _exit(4);
+    for (const char* name : {"/a/b/deep", "/a/b", "/a"})
+      if (chmod((tree + name).c_str(), 0) != 0) _exit(5);
+    if (!remove_tree(tree).is_ok() || !remove_tree(tree).is_ok()) _exit(6);
+    _exit(access(tree.c_str(), F_OK) == 0 ? 7 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  EXPECT_TRUE(remove_tree(folder).is_ok());
 }
 
 TEST(S3Uris, AreTakenApart) {

@@ -15,6 +15,7 @@
 #include "job/channels.h"
 #include "job/failure.h"
 #include "job/process.h"
+#include "job/remove_tree.h"
 #include "job/s3_uri.h"
 
 namespace tarn::job {
@@ -104,8 +105,9 @@ class Run {
     profile_ = registry::find_profile(profiles, job_.image);
     if (!profile_)
       return {Code::kInvalidArgument,
-              fmt::format("no program of this machine stands for the image '{}': map it with "
-                          "tarn image map PATTERN --python PATH",
+              fmt::format("no program of this machine stands for the image '{}' (jobs run as "
+                          "processes, not in containers): map it with tarn image map PATTERN "
+                          "--python PATH, or --program PATH",
                           job_.image)};
     if (access(profile_->path.c_str(), X_OK) != 0 && job_.entrypoint.empty())
       return {Code::kInvalidArgument,
@@ -123,8 +125,7 @@ class Run {
     TARN_TRY(objects.head_bucket(caller_, output_.bucket)
                  .status()
                  .with_context(fmt::format("S3OutputPath {}", job_.output_uri)));
-    std::error_code error;
-    stdfs::remove_all(scratch_, error);
+    TARN_TRY(remove_tree(scratch_));
     for (const char* folder :
          {"/input/config", "/input/data", "/model", "/output/data", "/checkpoints", "/code"})
       TARN_TRY(make_directories(ml_ + folder));
@@ -155,7 +156,8 @@ class Run {
   }
 
   Status copy_in(const registry::Channel& channel, registry::ChannelReport& report) {
-    if (!is_downloading_) TARN_TRY(move_to(JobPhase::kDownloading, "Copying input data"));
+    if (!is_downloading_)
+      TARN_TRY(move_to(JobPhase::kDownloading, "Copying input data: Tarn has no mount"));
     is_downloading_ = true;
     const std::string target = ml_ + "/input/data/" + channel.name;
     // Planning has made places to mount on, which would be in the way.
@@ -165,8 +167,10 @@ class Run {
                                                   [this] { return is_cancelled(); }));
     report.bytes_copied = copied.bytes;
     report.files_copied = copied.files;
-    report_.notes.push_back(
-        fmt::format("channel '{}' was copied because Tarn has no mount", channel.name));
+    report_.notes.push_back(fmt::format(
+        "channel '{}' was copied because Tarn has no mount; served with --mount DIR it is "
+        "read in place",
+        channel.name));
     return {};
   }
 
@@ -382,9 +386,9 @@ class Run {
   }
 
   void remove_scratch() {
-    std::error_code error;
-    stdfs::remove_all(scratch_, error);
-    if (error) log_warn("job.scratch", "job={} error=\"{}\"", job_.name, error.message());
+    const Status removed = remove_tree(scratch_);
+    if (!removed.is_ok())
+      log_warn("job.scratch", "job={} error=\"{}\"", job_.name, removed.message());
   }
 
   struct Outcome {

@@ -3,16 +3,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <filesystem>
-
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "job/remove_tree.h"
 #include "job/run.h"
 
 namespace tarn::job {
 
-namespace stdfs = std::filesystem;
 using registry::JobPhase;
 using registry::TrainingJob;
 
@@ -38,9 +36,8 @@ Result<std::unique_ptr<Runner>> Runner::open(fs::FileSystem& file_system,
   TARN_TRY(make_directories(root + "/log/jobs", 0700));
   TARN_TRY(runner->fail_left_over());
   // The mounts of a dead job went with its namespace, so this is all on this disk.
-  std::error_code error;
-  stdfs::remove_all(root + "/jobs", error);
-  if (error) log_warn("job.scratch", "path=\"{}/jobs\" error=\"{}\"", root, error.message());
+  if (const Status removed = remove_tree(root + "/jobs"); !removed.is_ok())
+    log_warn("job.scratch", "error=\"{}\"", removed.message());
   TARN_TRY(make_directories(root + "/jobs", 0700));
   return runner;
 }

@@ -24,6 +24,7 @@ namespace tarn::mount {
 namespace {
 
 constexpr const char* kType = "fuse.tarn";
+constexpr const char* kFuseConfiguration = "/etc/fuse.conf";
 constexpr int kProbeMs = 2000;
 
 /// As fusermount3 wants a value: a comma ends an option unless a backslash stands before it.
@@ -133,16 +134,19 @@ Result<UniqueFd> mount_by_helper(const MountOptions& options, const std::string&
     return last_errno("socketpair for fusermount3");
   }
   UniqueFd ours(pair[0]), theirs(pair[1]);
-  std::string words =
-      fmt::format("fsname={},subtype=tarn,default_permissions,max_read={}{}{}",
-                  escape_commas(options.source), limits::kRequestBytesMax,
-                  options.allow_other ? ",allow_other" : "", options.is_read_only ? ",ro" : "");
+  const bool is_shared = options.allow_other && may_share_mounts();
+  if (options.allow_other && !is_shared) {
+    log_info("mount.private", "dir=\"{}\" reason=\"user_allow_other is not in {}\"", directory,
+             kFuseConfiguration);
+  }
+  std::string words = fmt::format(
+      "fsname={},subtype=tarn,default_permissions,max_read={}{}{}", escape_commas(options.source),
+      limits::kRequestBytesMax, is_shared ? ",allow_other" : "", options.is_read_only ? ",ro" : "");
   TARN_ASSIGN(bool is_done, run_helper({"-o", words, "--", directory}, theirs.get()));
   if (!is_done) {
     return Status(Code::kAccessDenied,
                   fmt::format("fusermount3 did not mount '{}' (its message is above); an ordinary "
-                              "user needs /dev/fuse with mode 0666 and, to share the mount, "
-                              "user_allow_other in /etc/fuse.conf",
+                              "user needs /dev/fuse with mode 0666 and a directory of their own",
                               directory));
   }
   theirs.reset();
@@ -171,6 +175,12 @@ Result<UniqueFd> mount_directly(const MountOptions& options, const std::string& 
 }
 
 }  // namespace
+
+bool may_share_mounts() {
+  if (geteuid() == 0) return true;
+  const auto text = read_file(kFuseConfiguration, limits::kMiB);
+  return text.is_ok() && ("\n" + *text).find("\nuser_allow_other") != std::string::npos;
+}
 
 std::optional<MountEntry> find_mount(const std::string& mountinfo, const std::string& directory) {
   // "36 35 98:0 /root /where opts [optional fields ...] - type source options"; later lines lie on

@@ -18,7 +18,7 @@ namespace tarn::mount {
 struct MountOptions {
   std::string directory;        // exists; made absolute
   std::string source = "tarn";  // what mountinfo shows as the source: the path of ROOT
-  bool allow_other = true;      // not root: needs user_allow_other in /etc/fuse.conf
+  bool allow_other = true;      // where may_share_mounts(); otherwise it is left out
   bool is_read_only = false;
   bool may_hold_devices = false;  // false: nosuid, nodev
   bool use_helper = false;        // fusermount3 even as root
@@ -55,6 +55,10 @@ class MountPoint {
   UniqueFd fd_;
   bool uses_helper_;
 };
+
+/// Whether fusermount3 lets this user open a mount to others: root, or user_allow_other stands in
+/// /etc/fuse.conf.
+bool may_share_mounts();
 
 /// One line of /proc/self/mountinfo.
 struct MountEntry {

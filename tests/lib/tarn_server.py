@@ -17,7 +17,7 @@ import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-TARN = pathlib.Path(os.environ.get("TARN_BINARY", TOP / "out" / "tarn"))
+TARN = pathlib.Path(os.environ.get("TARN_BINARY", TOP / "out" / "tarn")).absolute()
 READY_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -79,7 +79,8 @@ def descendants(pid):
 
 class TarnServer:
     def __init__(self, folder, *, mount=True, listen=False, arguments=(), environment=None,
-                 ballast="64MiB"):
+                 ballast="64MiB", prefix=()):
+        """`prefix`: words before every command, such as a Machine's (machines.py)."""
         self.folder = pathlib.Path(folder)
         self.root = self.folder / "root"
         self.mnt = self.folder / "mnt"
@@ -89,6 +90,7 @@ class TarnServer:
         self.arguments = list(arguments)
         self.environment = {**os.environ, **(environment or {})}
         self.ballast = ballast
+        self.prefix = list(prefix)
         self.port = None
         self.process = None
         self.ready_line = None
@@ -120,7 +122,7 @@ class TarnServer:
         """`tarn serve`; returns the event that says it is ready, or has ended."""
         assert self.process is None, "already running"
         unmount_lazily(self.mnt)
-        command = [str(TARN), "serve", str(self.root)]
+        command = [*self.prefix, str(TARN), "serve", str(self.root)]
         if self.has_listener:
             self.port = free_port()
             command += ["--listen", f"127.0.0.1:{self.port}"]
@@ -198,7 +200,7 @@ class TarnServer:
     # --- asking
     def command(self, *arguments, check=True, **keywords):
         """Runs a subcommand of tarn with TARN_ROOT set; returns the CompletedProcess."""
-        run = subprocess.run([str(TARN), *map(str, arguments)], capture_output=True, text=True,
+        run = subprocess.run([*self.prefix, str(TARN), *map(str, arguments)], capture_output=True, text=True,
                              env={**self.environment, "TARN_ROOT": str(self.root)}, **keywords)
         if check and run.returncode != 0:
             raise AssertionError(f"tarn {' '.join(map(str, arguments))}: exit {run.returncode}: "

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from aws_clients import wait_for_job
-from conftest import GROUP, Cloud, open_cloud
-from tarn_server import TarnServer, processes
+from cloud import GROUP, Cloud, open_cloud
+from tarn_server import TarnServer, descendants, processes, why_no_mount
 
 
 def channel(name="train", uri="s3://research/data", **changes):
@@ -30,15 +30,16 @@ def wait_for_line(cloud, name, text, seconds=30):
     raise AssertionError(f"{name} never printed {text!r}")
 
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def command_lines():
-    found = []
-    for pid in processes():
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                found.append(file.read().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            pass
-    return found
+    return [command_line(pid) for pid in processes()]
 
 
 def test_a_job_lives_and_leaves_its_model(cloud):
@@ -123,6 +124,8 @@ def test_failures_say_why(cloud):
     assert said["TrainingJobStatus"] == "Failed" and said["FailureReason"] == "no such column"
     crashed = cloud.run("crashed", "echo on the way; kill -ABRT $$")
     assert "signal 6" in crashed["FailureReason"]
+    raised = cloud.run("raised", "exec /usr/bin/python3 -c 'import json; json.loads(\"{\")'")
+    assert "json.decoder.JSONDecodeError" in raised["FailureReason"] and "exit code: 1" in raised["FailureReason"]
     lost = cloud.run("lost", "true", InputDataConfig=[channel(uri="s3://research/nothing/here")])
     assert "s3://research/nothing/here" in lost["FailureReason"]
     image = cloud.request("image", "true")
@@ -132,6 +135,24 @@ def test_failures_say_why(cloud):
     assert "nobody/knows:1" in reason and "tarn image map" in reason
     no_program = cloud.run("no-program")
     assert "sagemaker_program" in no_program["FailureReason"]
+
+
+def test_a_script_that_is_killed_from_outside(cloud):
+    """kill -9, as the kernel does when memory runs out: of the program, and of all that belongs to the job."""
+    mark = f"sleep 77{os.getpid()}"
+    for name, pattern in (("killed", mark), ("killed-all", "job-launch")):
+        cloud.create(name, f"echo ready; exec {mark}")
+        wait_for_line(cloud, name, "ready")
+        deadline = time.monotonic() + 10
+        while not (victims := [pid for pid in descendants(cloud.server.process.pid) if pattern in command_line(pid)]):
+            assert time.monotonic() < deadline, name
+        for pid in victims:
+            os.kill(pid, 9)
+        job = wait_for_job(cloud.sagemaker, name)
+        assert job["TrainingJobStatus"] == "Failed"
+        wanted = "signal 9" if name == "killed" else "killed from outside"
+        assert wanted in job["FailureReason"], job["FailureReason"]
+        assert not [c for c in command_lines() if c.startswith(mark)]
 
 
 def test_a_job_that_is_stopped_keeps_its_model(cloud):
@@ -216,6 +237,45 @@ def test_a_job_does_not_outlive_tarn(own_cloud, victim):
     assert "worker ended while the job was Training" in job["FailureReason"]
     assert not any((server.root / "jobs").iterdir())
     assert Cloud(server).run("next", "true")["TrainingJobStatus"] == "Completed"
+
+
+PHASES = {"Downloading": False, "Training": True, "Uploading": True}  # and whether Tarn has a mount
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("victim", ["worker", "program"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_killed_in_the_middle_of_each_phase(scratch, phase, victim):
+    """The job is Failed and leaves no half of a model; nothing that was acknowledged is missing."""
+    if why_no_mount():
+        pytest.skip(why_no_mount())
+    with TarnServer(scratch / f"{phase}-{victim}", listen=True, mount=PHASES[phase]) as server:
+        cloud = open_cloud(server)
+        assert cloud.run("earlier", "echo weights > /opt/ml/model/w")["TrainingJobStatus"] == "Completed"
+        data = os.urandom(60_000_000)
+        cloud.s3.put_object(Bucket="research", Key="data/large", Body=data)
+        cloud.create("hit", "cp /opt/ml/input/data/train/large /opt/ml/model/w; sleep 0.5", InputDataConfig=[channel()])
+        deadline = time.monotonic() + 60
+        while (now := cloud.sagemaker.describe_training_job(TrainingJobName="hit")["SecondaryStatus"]) != phase:
+            assert now in ("Starting", *PHASES), f"{phase} was never seen, now {now}"
+            assert time.monotonic() < deadline
+        if victim == "worker":
+            server.wait_for_new_worker(server.kill_worker())
+            server.wait_until_it_answers()
+        else:
+            server.kill_all()
+            server.start()
+        cloud = Cloud(server)
+        job = wait_for_job(cloud.sagemaker, "hit")
+        assert job["TrainingJobStatus"] == "Failed" and "worker ended while the job was" in job["FailureReason"], job
+        assert not any((server.root / "jobs").iterdir())
+        assert cloud.sagemaker.describe_training_job(TrainingJobName="earlier")["TrainingJobStatus"] == "Completed"
+        assert cloud.s3.get_object(Bucket="research", Key="data/large")["Body"].read() == data
+        listed = {o["Key"] for o in cloud.s3.list_objects_v2(Bucket="research")["Contents"]}
+        assert listed == {"out/earlier/output/model.tar.gz", "data/a.txt", "data/sub/b.txt", "data/large"}
+        again = cloud.run("again", "wc -c < /opt/ml/input/data/train/large", InputDataConfig=[channel()])
+        assert again["TrainingJobStatus"] == "Completed" and cloud.lines("again") == [str(len(data))]
+        assert server.command("fsck", check=False).returncode == 0
 
 
 def test_without_a_mount_channels_are_copied_and_counted(scratch):

@@ -84,6 +84,7 @@ Result<Prepared> prepare(const Options& options, mode_t user_umask) {
   std::string& directory = loaded.values.mount_directory;
   if (!directory.empty()) {
     TARN_ASSIGN(directory, prepare_mount_point(directory, root));
+    TARN_TRY(check_fuse_device());
   }
   log_info("serve.start", "version={} root=\"{}\" open_files={} uid={}", TARN_VERSION, root, files,
            geteuid());

@@ -107,6 +107,8 @@ int run(const Options& options) {
                    human_bytes(number(capacity, "bytes_free")),
                    human_bytes(number(capacity, "bytes_total")),
                    human_bytes(number(capacity, "ballast_bytes")), capacity.value("writes", "")));
+  if (const std::string warning = capacity.value("warning", ""); !warning.empty())
+    line("  warning", "the disk is " + warning);
   show_store(status.value("kv", Json::object()), status.value("content", Json::object()),
              status.value("open", Json::object()));
   show_health(status.value("health", Json::object()));
