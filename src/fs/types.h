@@ -43,6 +43,9 @@ struct SetAttributes {
   std::optional<uint64_t> size;
   std::optional<TimeNs> atime, mtime, ctime;
   bool atime_now = false, mtime_now = false;
+  /// A change of the bytes or of the owner by somebody who is not privileged: of a regular file the
+  /// set-user-id bit goes, and the set-group-id bit where the group may run it.
+  bool clears_set_id = false;
 };
 
 /// How a handle's reads and writes travel.

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <span>
 #include <thread>
 
 #include <fmt/format.h>
@@ -30,6 +31,7 @@
 #include "kv/kv.h"
 #include "kv/rocks_adapter.h"
 #include "kv/rocks_files.h"
+#include "kv/row_cache.h"
 #include "kv/write_set.h"
 
 namespace tarn::kv {
@@ -61,6 +63,11 @@ std::string log_key(uint64_t stamp) {
   return key;
 }
 
+rocksdb::Status put_or_delete(rocksdb::WriteBatch& batch, std::string_view key,
+                              const RowCache::Row& row) {
+  return row ? batch.Put(slice(key), slice(*row)) : batch.Delete(slice(key));
+}
+
 class RocksTransaction;
 
 class RocksStore final : public Store {
@@ -82,13 +89,23 @@ class RocksStore final : public Store {
  private:
   friend class RocksTransaction;
 
+  /// A row that a commit leaves, as the conflict check and the cache need it.
+  struct Written {
+    uint64_t hash = 0;
+    std::string_view key;
+    std::optional<RowCache::Row> row;                    // nothing: not known
+    const std::vector<std::string>* operands = nullptr;  // merged into what is committed
+  };
+
   Result<std::optional<std::string>> read(const rocksdb::Snapshot* snapshot, std::string_view key);
   Status scan(const rocksdb::Snapshot* snapshot, const Range& range, const Visitor& visitor);
   Result<Stamp> commit(const WriteSet& writes, const std::vector<uint64_t>& tracked,
-                       uint64_t snapshot);
+                       const rocksdb::Snapshot* snapshot);
   // The three below need commit_mutex_.
   Status validate(const std::vector<uint64_t>& hashes, uint64_t snapshot);
-  Result<Stamp> write(rocksdb::WriteBatch& batch, const std::string& records);
+  Status add_merge(rocksdb::WriteBatch& batch, Written& merged);
+  Result<Stamp> write(rocksdb::WriteBatch& batch, const std::string& records,
+                      std::span<const Written> written);
   rocksdb::Status write_when_possible(rocksdb::WriteBatch& batch);
   Status flush_log();
 
@@ -102,6 +119,8 @@ class RocksStore final : public Store {
   // the order of stamps; and during repair, when nothing can be committed anyway.
   Mutex commit_mutex_{"kv.rocks.commit", 120};
   ConflictTable written_;
+
+  RowCache rows_;
 
   // State of the group commit. Not held during a flush.
   struct Failure {
@@ -170,7 +189,7 @@ class RocksTransaction final : public Transaction {
       end();
       return Stamp(seen);
     }
-    Result<Stamp> stamp = store_.commit(writes_, tracked_, seen);
+    Result<Stamp> stamp = store_.commit(writes_, tracked_, snapshot_);
     end();
     return stamp;
   }
@@ -224,13 +243,18 @@ std::unique_ptr<Transaction> RocksStore::begin() {
 
 Result<std::optional<std::string>> RocksStore::read(const rocksdb::Snapshot* snapshot,
                                                     std::string_view key) {
+  const uint64_t hash = conflict_hash(key);
+  const uint64_t seen = snapshot->GetSequenceNumber();
+  if (auto row = rows_.find(hash, key, seen)) return std::move(*row);
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
   std::string value;
   rocksdb::Status status = db_->Get(options, slice(key), &value);
-  if (status.IsNotFound() || (status.ok() && value.empty())) return std::optional<std::string>();
-  if (!status.ok()) return rocks_status(status, "reading a row");
-  return std::optional<std::string>(std::move(value));
+  if (!status.ok() && !status.IsNotFound()) return rocks_status(status, "reading a row");
+  RowCache::Row row;
+  if (status.ok() && !value.empty()) row = std::move(value);
+  rows_.offer(hash, key, row, seen);
+  return row;
 }
 
 Status RocksStore::scan(const rocksdb::Snapshot* snapshot, const Range& range,
@@ -250,34 +274,60 @@ Status RocksStore::scan(const rocksdb::Snapshot* snapshot, const Range& range,
 }
 
 Result<Stamp> RocksStore::commit(const WriteSet& writes, const std::vector<uint64_t>& tracked,
-                                 uint64_t snapshot) {
+                                 const rocksdb::Snapshot* snapshot) {
   // All that needs no order is done before the mutex is taken.
   rocksdb::WriteBatch batch;
-  std::vector<uint64_t> checked = tracked, written;
+  std::vector<uint64_t> checked = tracked;
+  std::vector<Written> written;
   written.reserve(writes.entries().size());
   for (const auto& [key, entry] : writes.entries()) {
-    written.push_back(conflict_hash(key));
-    if (entry.is_checked) checked.push_back(written.back());
-    rocksdb::Status status;
-    if (entry.base == WriteSet::Base::kValue) status = batch.Put(slice(key), slice(entry.value));
-    if (entry.base == WriteSet::Base::kErased) status = batch.Delete(slice(key));
-    for (const std::string& operand : entry.operands) {
-      if (status.ok()) status = batch.Merge(slice(key), slice(operand));
+    Written& row = written.emplace_back();
+    row.hash = conflict_hash(key);
+    row.key = key;
+    if (entry.is_checked) checked.push_back(row.hash);
+    if (entry.base == WriteSet::Base::kCommitted) {
+      row.operands = &entry.operands;
+      // Brings the row into the cache, so that it need not be searched for under the mutex.
+      TARN_TRY(read(snapshot, key).status());
+      continue;
     }
+    row.row = resolve(merge_, key, entry, {});
+    rocksdb::Status status = put_or_delete(batch, key, *row.row);
     if (!status.ok()) return rocks_status(status, "collecting a commit's rows");
   }
   Writer records;
   for (const std::string& record : writes.records()) records.bytes(record);
 
+  const uint64_t seen = snapshot->GetSequenceNumber();
   MutexLock lock(commit_mutex_);
-  TARN_TRY(validate(checked, snapshot));
-  if (writes.is_empty()) return Stamp(snapshot);
-  TARN_ASSIGN(Stamp stamp, write(batch, records.str()));
-  for (uint64_t hash : written) written_.note(hash, stamp.value);
+  TARN_TRY(validate(checked, seen));
+  if (writes.is_empty()) return Stamp(seen);
+  for (Written& row : written) {
+    if (row.operands != nullptr) TARN_TRY(add_merge(batch, row));
+  }
+  TARN_ASSIGN(Stamp stamp, write(batch, records.str(), written));
+  for (const Written& row : written) written_.note(row.hash, stamp.value);
   lock.unlock();
   transactions_.fetch_add(1, std::memory_order_relaxed);
   rows_written_.fetch_add(writes.row_count(), std::memory_order_relaxed);
   return stamp;
+}
+
+/// A merge into a row whose newest version is at hand becomes that row: RocksDB then has no
+/// operands to search for and to fold at every read.
+Status RocksStore::add_merge(rocksdb::WriteBatch& batch, Written& merged) {
+  rocksdb::Status status;
+  if (auto newest = rows_.find(merged.hash, merged.key, UINT64_MAX)) {
+    std::vector<std::string_view> operands(merged.operands->begin(), merged.operands->end());
+    merged.row = fold(merge_, merged.key, *newest, operands);
+    status = put_or_delete(batch, merged.key, *merged.row);
+  } else {
+    for (const std::string& operand : *merged.operands) {
+      if (status.ok()) status = batch.Merge(slice(merged.key), slice(operand));
+    }
+  }
+  if (!status.ok()) return rocks_status(status, "collecting a commit's rows");
+  return {};
 }
 
 Status RocksStore::validate(const std::vector<uint64_t>& hashes, uint64_t snapshot) {
@@ -292,16 +342,27 @@ Status RocksStore::validate(const std::vector<uint64_t>& hashes, uint64_t snapsh
   return {};
 }
 
-/// Adds the log row for `records`, if there are any, and writes.
-Result<Stamp> RocksStore::write(rocksdb::WriteBatch& batch, const std::string& records) {
+/// Adds the log row for `records`, if there are any, tells the cache and writes.
+Result<Stamp> RocksStore::write(rocksdb::WriteBatch& batch, const std::string& records,
+                                std::span<const Written> written) {
   const uint64_t rows = batch.Count() + (records.empty() ? 0u : 1u);
   const uint64_t stamp = db_->GetLatestSequenceNumber() + rows;
   rocksdb::Status status;
   if (!records.empty()) status = batch.Put(log_key(stamp), records);
   if (!status.ok()) return rocks_status(status, "collecting a commit's rows");
   TARN_TRY(files_->reserve_log(batch.GetDataSize()));
+  for (const Written& row : written) {
+    if (row.row) {
+      rows_.note(row.hash, row.key, *row.row, stamp);
+    } else {
+      rows_.forget(row.hash, row.key, stamp);
+    }
+  }
   status = write_when_possible(batch);
-  if (!status.ok()) return rocks_status(status, "committing");
+  if (!status.ok()) {
+    for (const Written& row : written) rows_.forget(row.hash, row.key, stamp);
+    return rocks_status(status, "committing");
+  }
   CHECK(db_->GetLatestSequenceNumber() == stamp,
         fmt::format("a commit of {} rows got stamp {} instead of {}", rows,
                     db_->GetLatestSequenceNumber(), stamp));
@@ -411,7 +472,7 @@ Status RocksStore::trim_log(Stamp through) {
       if (!status.ok()) return rocks_status(status, "trimming the change log");
     }
     MutexLock lock(commit_mutex_);
-    TARN_TRY(write(batch, {}));
+    TARN_TRY(write(batch, {}, {}));
     trimmed_ = std::max<uint64_t>(trimmed_, last);
   }
   if (!it->status().ok()) return rocks_status(it->status(), "trimming the change log");

@@ -15,6 +15,8 @@ namespace tarn::mount {
 wire::Attr encode_attributes(const fs::Attributes& attributes);
 wire::AttrOut encode_attr_out(const fs::Attributes& attributes, const Validity& validity);
 wire::EntryOut encode_entry(const fs::Attributes& attributes, const Validity& validity);
+/// The same for a file that CREATE has just made: its attributes may be believed for a moment.
+wire::EntryOut encode_created(const fs::Attributes& attributes, const Validity& validity);
 /// "There is no such name", to be remembered for `validity.absent`.
 wire::EntryOut encode_absent(const Validity& validity);
 wire::StatxOut encode_statx(const fs::Attributes& attributes, const Validity& validity);

@@ -1,7 +1,9 @@
 """Modes, owners, times, extended attributes, ACLs, permissions, space."""
 import errno
+import mmap
 import os
 import stat
+import struct
 import subprocess
 import time
 
@@ -10,6 +12,14 @@ import pytest
 from users import as_user, denied
 
 ALICE, BOB, STAFF = 4001, 4002, 4500
+# struct vfs_cap_data of linux/capability.h: revision 2, effective, cap_net_raw permitted.
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
+
+
+def sync_directory(path):
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(directory)
+    os.close(directory)
 
 
 def test_times_keep_their_nanoseconds(d):
@@ -101,6 +111,39 @@ def test_created_file_has_the_clocks_time(d):
     assert before <= (d / "f").stat().st_mtime_ns <= time.time_ns() + 20_000_000
 
 
+def test_created_file_shows_what_its_maker_writes(d):
+    """The kernel may believe the reply to CREATE for a moment; whatever is written ends that."""
+    for way in ("write", "truncate", "mmap", "fallocate", "other"):
+        file = os.open(d / way, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        first = os.fstat(file)
+        assert (first.st_size, stat.S_IMODE(first.st_mode)) == (0, 0o640)
+        time.sleep(0.02)
+        if way == "write":
+            os.write(file, b"x" * 5000)
+        elif way == "truncate":
+            os.ftruncate(file, 5000)
+        elif way == "mmap":
+            os.ftruncate(file, 5000)
+            time.sleep(0.02)
+            between = os.fstat(file)
+            with mmap.mmap(file, 5000) as memory:
+                memory[0:4] = b"tarn"
+                memory.flush()
+            assert os.fstat(file).st_mtime_ns > between.st_mtime_ns
+        elif way == "fallocate":
+            os.posix_fallocate(file, 0, 5000)
+        else:
+            with open(d / way, "r+b") as other:
+                other.write(b"y" * 5000)
+        for seen in (os.fstat(file), os.stat(d / way)):
+            assert seen.st_size == 5000
+            assert seen.st_mtime_ns > first.st_mtime_ns
+        os.chmod(d / way, 0o600)
+        assert stat.S_IMODE(os.fstat(file).st_mode) == 0o600
+        os.close(file)
+        assert os.stat(d / way).st_size == 5000
+
+
 def test_reading_does_not_move_mtime(d):
     (d / "f").write_bytes(b"x" * 200_000)
     before = (d / "f").stat()
@@ -148,19 +191,95 @@ def test_owner_of_what_a_user_creates(d):
         assert (s.st_uid, s.st_gid) == (ALICE, STAFF)
 
 
-def test_set_id_bits_go_when_another_writes_or_owns(d):
-    (d / "f").write_bytes(b"x")
-    os.chmod(d / "f", 0o6777)
+def write_to(path):
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"y")
 
-    def write():
-        with open(d / "f", "ab") as f:
-            f.write(b"y")
-    assert as_user(BOB, BOB, write) is None
-    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o777
+
+def write_twice_to(path):
+    """The second time the kernel may know that there is nothing to clear; it must not be wrong."""
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"y")
+        f.write(b"z")
+
+
+def write_through_a_mapping_of(path):
+    with open(path, "r+b") as f, mmap.mmap(f.fileno(), 0) as memory:
+        memory[0:1] = b"m"
+        memory.flush()
+        os.pwrite(f.fileno(), b"w", 1)
+
+
+def open_truncating(path):
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+def truncate_by_name(path):
+    os.truncate(path, 3)
+
+
+def truncate_open(path):
+    with open(path, "r+b") as f:
+        f.truncate(2)
+
+
+def allocate(path):
+    with open(path, "r+b") as f:
+        os.posix_fallocate(f.fileno(), 0, 600_000)
+
+
+def copy_range_to(path):
+    with open(path, "r+b") as f:
+        os.copy_file_range(f.fileno(), f.fileno(), 10, 0, 10)
+
+
+WAYS_TO_CHANGE = [write_to, write_twice_to, write_through_a_mapping_of, open_truncating,
+                  truncate_by_name, truncate_open, allocate, copy_range_to]
+
+
+@pytest.mark.parametrize("size", [100, 300_000], ids=["in_a_pack", "a_blob"])
+@pytest.mark.parametrize("change", WAYS_TO_CHANGE, ids=lambda change: change.__name__)
+def test_set_id_bits_and_capabilities_go_when_another_writes(d, change, size):
+    path = d / "f"
+    path.write_bytes(b"x" * size)
+    for settled in (False, True):
+        if settled:
+            os.sync()
+            sync_directory(d)
+        for mode, left in ((0o6777, 0o777), (0o4767, 0o767), (0o2767, 0o2767)):
+            os.chmod(path, mode)
+            os.setxattr(path, "security.capability", CAPABILITY)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert as_user(BOB, BOB, lambda: change(path)) is None
+            assert stat.S_IMODE(path.stat().st_mode) == left, oct(mode)
+            assert "security.capability" not in os.listxattr(path)
+            # Once more after a write that had nothing to clear.
+            os.chmod(path, mode)
+            assert as_user(BOB, BOB, lambda: change(path)) is None
+            assert stat.S_IMODE(path.stat().st_mode) == left, oct(mode)
+            path.write_bytes(b"x" * size)
+
+
+def test_set_id_bits_stay_when_root_writes(d):
+    (d / "f").write_bytes(b"x" * 300_000)
+    os.chmod(d / "f", 0o6777)
+    write_to(d / "f")
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o6777
+
+
+def test_set_id_bits_go_when_the_owner_changes(d):
+    (d / "f").write_bytes(b"x")
+    os.chmod(d / "f", 0o6755)
     os.chown(d / "f", ALICE, STAFF)
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
     os.chmod(d / "f", 0o6755)
     assert as_user(ALICE, STAFF, lambda: os.chown(d / "f", -1, STAFF)) is None
     assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
+    (d / "dir").mkdir()
+    os.chmod(d / "dir", 0o2775)
+    os.chown(d / "dir", ALICE, STAFF)
+    os.chown(d / "dir", -1, -1)
+    assert stat.S_IMODE((d / "dir").stat().st_mode) == 0o2775
 
 
 def test_permission_bits_hold_for_another_user(d):

@@ -48,6 +48,11 @@ Status FileSystemImpl::access(const Caller& caller, Ino ino, int mask) {
 
 namespace {
 
+uint32_t mode_without_set_id(uint32_t mode) {
+  mode &= 07777u & ~static_cast<uint32_t>(S_ISUID);
+  return (mode & S_IXGRP) != 0 ? mode & ~static_cast<uint32_t>(S_ISGID) : mode;
+}
+
 /// chmod, chown and utimes rules of POSIX for a caller that the kernel did not check.
 Status check_set_attributes(const Caller& caller, const meta::InodeRow& row,
                             const SetAttributes& change, bool may_write) {
@@ -93,7 +98,13 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
   wanted.gid = change.gid;
   wanted.atime = change.atime_now ? now : change.atime;
   wanted.mtime = change.mtime_now ? now : change.mtime;
-  const bool has_rest = change.mode || change.uid || change.gid || wanted.atime || wanted.mtime;
+  bool clears_set_id = false;
+  if (change.clears_set_id && !change.mode) {
+    TARN_ASSIGN(meta::InodeRow row, read_row(ino));
+    clears_set_id = row.is_regular() && mode_without_set_id(row.mode) != (row.mode & 07777u);
+  }
+  const bool has_rest =
+      change.mode || change.uid || change.gid || wanted.atime || wanted.mtime || clears_set_id;
   if (!has_rest) {
     if (change.size) invalidate_inode(ino, caller);
     return get_attributes(caller, ino);
@@ -123,11 +134,10 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
                       mode &= ~static_cast<uint32_t>(S_ISGID);
                     }
                     wanted.mode = mode;
-                  } else if ((change.uid || change.gid) && before.is_regular() &&
-                             !caller.is_checked_by_kernel) {
-                    uint32_t mode = before.mode & 07777u & ~static_cast<uint32_t>(S_ISUID);
-                    if (mode & 010u) mode &= ~static_cast<uint32_t>(S_ISGID);
-                    wanted.mode = mode;
+                  } else if (before.is_regular() &&
+                             (clears_set_id ||
+                              ((change.uid || change.gid) && !caller.is_checked_by_kernel))) {
+                    wanted.mode = mode_without_set_id(before.mode);
                   }
                   TARN_ASSIGN(row, meta::set_attributes(txn, context(caller), ino, wanted));
                   if (!wanted.mode) return {};
