@@ -19,9 +19,10 @@ from history import content_of
 from telling import report
 
 MIB = 1 << 20
-# Released space comes back with a barrier, which runs every second.
-AGAIN_SECONDS = 30
-pytestmark = pytest.mark.timeout(280)
+# Released space comes back with a barrier, which runs every second; on a busy disk the one that is under way
+# may first have to write out what filled the disk.
+AGAIN_SECONDS = 120
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
