@@ -740,7 +740,7 @@ TEST_P(ContentTest, FilesThatNothingIsAttachedToAreHeldUntilTheyEnd) {
   system_->abandon();
   ASSERT_TARN_OK(system_->open(options, true));
   // Nothing but the holder can say where it is.
-  auto adopted = system_->content().adopt(blob, "", 0);
+  auto adopted = system_->content().adopt(blob, "", 0, true);
   ASSERT_TARN_OK(adopted.status());
   auto file = system_->content().open_new(*adopted);
   adopted->reset();
