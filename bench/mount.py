@@ -45,6 +45,12 @@ def main():
             os.unlink(place / "new")
             return result["bytes"] / result["seconds"] / 1e6
 
+        def write_small(place):
+            result = io_bench("write", place / "new", write_bytes // 8, 4096)
+            os.unlink(place / "new")
+            return result["bytes"] / result["seconds"] / 1e6
+
+        report.pair("write_new_by_4k", "MB/s", write_small, ours, theirs, before=os.sync)
         report.pair("write_new_1g" if not options.quick else "write_new_32m", "MB/s", write, ours, theirs,
                     before=os.sync)
         report.add("resident_memory", "MB, keeper and worker", server.resident_bytes() / 1e6)

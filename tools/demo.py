@@ -39,10 +39,6 @@ def say(text):
     print(f"== {text}", file=sys.stderr, flush=True)
 
 
-def has_command(*words):
-    return subprocess.run([str(TARN), *words, "--help"], capture_output=True).returncode == 0
-
-
 class DataSet:
     """An archive of CIFAR-10's batches in the forms a run asks for, and what is known of its members."""
 
@@ -63,10 +59,10 @@ class DataSet:
 
     def find(self, given, copies):
         if given:
-            form = ".tar.gz" if given.name.endswith((".tar.gz", ".tgz")) else ".tar"
-            return {form: given}
-        if not has_command("dataset", "generate"):
-            raise SystemExit("demo: this tarn cannot make a data set; give one with --dataset FILE")
+            # All forms lie in one folder, for the server of the link's floor.
+            here = self.folder / given.name
+            here.symlink_to(given)
+            return {".tar.gz" if given.name.endswith((".tar.gz", ".tgz")) else ".tar": here}
         surroundings.run(TARN, "dataset", "generate", self.folder, "--augment", copies, "--archive", "gz")
         return {".tar.gz": self.folder / "cifar-10-python.tar.gz"}
 
@@ -118,8 +114,7 @@ class Place:
         self.local, self.mnt = DEMO / "local", DEMO / "tarn" / "mnt"
         self.origin, self.buckets = DEMO / "origin", DEMO / "buckets"
         self.venv_python = environment() / "bin" / "python"
-        self.has_dataset = has_command("dataset", "sum") and has_command("preview")
-        self.servers, self.tarn_variables, self.has_jobs = [], None, False
+        self.servers, self.tarn_variables = [], None
         for folder in (self.local, self.origin, self.buckets):
             folder.mkdir(parents=True)
         self.hyperparameters = {}
@@ -145,7 +140,7 @@ class Place:
     def leftovers(self, way):
         """What earlier ways left and nobody needs any more; `again` needs in-place-stored."""
         if way == "copy":
-            return [self.mnt / "in-place-stored"]
+            return [self.mnt / "in-place-stored", self.local / "probe"]
         previous = {"copy_fast": "copy", "in_place_tools": "copy_fast"}.get(way)
         if previous:
             return [self.local / previous, self.buckets / previous.replace("_", "-")]
@@ -218,26 +213,11 @@ def machine(network):
             "load_at_start": os.getloadavg()[0], "shaped_link": f"tbf {network.rate}"}
 
 
-def missing_parts(place):
-    missing = []
-    if not place.tarn_variables:
-        missing += [f"{way}.upload: this tarn has no S3 endpoint yet; measured is a look-up of every record on the "
-                    "mount" for way in ("in_place_tools", "in_place_reread", "in_place_stored", "again")]
-    if not place.has_jobs:
-        missing += [f"{way}.job_start: no training jobs in this tarn yet; measured is the program's start with the "
-                    "directory on the mount as its channel"
-                    for way in ("in_place_tools", "in_place_reread", "in_place_stored", "again")]
-    if not place.has_dataset:
-        missing += [f"{way}.{row}: this tarn has no `tarn dataset` and `tarn preview` yet; measured is Python's pickle"
-                    for way in ("copy_fast", "in_place_reread", "in_place_stored", "again")
-                    for row in ("pickled", "meta", "preview")]
-    return missing
-
-
 NOTES = [
     "Every stage that writes ends when its bytes are on the disk, in every way: the usual tools by sync of what they "
     "wrote, Tarn's commands by themselves.",
-    "ingest stores the archive once, on the web server's disk or in Tarn (with its digest computed and stored). "
+    "ingest stores the archive once, on the web server's disk or in Tarn (in in_place_reread and in_place_stored by a "
+    "PUT that computes and stores its digest). "
     "bytes_copied counts what is written again after that.",
     "The published table that this follows (SageMaker Local Mode, 2023) does not say how large its data set was, how "
     "often it ran or what was cached; its rows add up to its totals without extract, so its verify very likely holds "
@@ -258,20 +238,15 @@ def build_plan(options, data, place, images, why):
             "settings": {"epochs": 1, "train_images": images, "train_images_why": why, "batch_size": 4,
                          "learning_rate": 0.001, "momentum": 0.9, "seed": 1, "threads": 1,
                          "tarn": surroundings.run(TARN, "--version").strip()},
-            "notes": NOTES, "missing": missing_parts(place), "tables": tables}
+            "notes": NOTES, "tables": tables}
 
 
 def serve(network):
-    """A new root with a mount; with the S3 endpoint where this tarn has one. Returns (server, variables)."""
-    arguments, port = [], None
-    if has_command("env"):
-        port = surroundings.free_port(network.address)
-        arguments = ["--listen", f"{network.address}:{port}", "--insecure"]
-    server = TarnServer(DEMO / "tarn", arguments=arguments)
+    """A new root with a mount and the S3 endpoint. Returns (server, variables of its clients)."""
+    port = surroundings.free_port(network.address)
+    server = TarnServer(DEMO / "tarn", arguments=["--listen", f"{network.address}:{port}", "--insecure"])
     server.init()
     server.start()
-    if not port:
-        return server, None
     variables = {}
     for word in shlex.split(server.command("env").stdout.replace(";", " ")):
         name, equals, value = word.partition("=")
@@ -288,12 +263,9 @@ def measure(options):
         say("data set")
         copies = 1 if options.quick else options.copies
         data = DataSet(DEMO / "source", options.dataset, copies, options.archives)
-        place.start_servers(data.archives[options.archives[0]].parent)
+        place.start_servers(data.folder)
         say("tarn serve")
         server, place.tarn_variables = serve(network)
-        place.has_jobs = bool(place.tarn_variables) and subprocess.run(
-            [place.venv_python, TOP / "tools" / "pipeline" / "job.py", "probe"], capture_output=True,
-            env={**os.environ, **place.tarn_variables}).returncode == 0
         images, why = images_that_fit(place, data, options)
         plan = build_plan(options, data, place, images, why)
         (DEMO / "plan.json").write_text(json.dumps(plan, indent=1) + "\n")

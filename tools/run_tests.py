@@ -17,8 +17,8 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 BUILD = TOP / "build" / "release"
 RESULTS = TOP / "build" / "test-results"
 # The order is from quick and telling to slow.
-ORDER = ["structure", "unit", "first", "posix", "dataset", "crash", "power", "disk-full", "s3", "sagemaker", "notebook",
-         "pipeline"]
+ORDER = ["structure", "unit", "first", "posix", "differential", "dataset", "crash", "power", "disk-full", "s3",
+         "sagemaker", "notebook", "pipeline"]
 # A suite that runs longer than this (seconds) has hung; it is killed and counts as one failure.
 SUITE_SECONDS_MAX = {"short": 1500, "long": 3 * 3600}
 

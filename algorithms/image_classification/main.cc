@@ -1,9 +1,10 @@
 // image-classification: trains a small network on a channel of labelled images.
 //
 // A training container's program without the container: see contract.h for its surroundings. The
-// first line says that it has begun; metrics follow as lines for people, the last line is the same
-// as one JSON object.
+// first line says that it has begun, with a sound configuration and a channel; metrics follow as
+// lines for people, the last line is the same as one JSON object.
 #include <cstdio>
+#include <future>
 #include <string>
 
 #include <fmt/format.h>
@@ -12,7 +13,7 @@
 #include "base/file.h"
 #include "contract.h"
 #include "loading.h"
-#include "training.h"
+#include "trainer.h"
 
 namespace tarn::algorithms {
 namespace {
@@ -28,13 +29,18 @@ TrainingSettings settings_of(const Hyperparameters& from) {
 
 Status run(const std::string& base) {
   TARN_ASSIGN(const Contract contract, Contract::read(base));
+  fmt::print("image classification begins\n");
+  std::fflush(stdout);
+  // Loaded beside the reading of the images.
+  std::future<Result<Trainer>> loading = std::async(std::launch::async, Trainer::load);
   TARN_ASSIGN(const Images images,
               load_images(contract.channel_dir, contract.hyperparameters.images_max));
   fmt::print("train {} images, test {} images, {} classes, read in {:.3f} s\n",
              images.train.count(), images.test.count(), images.class_names.size(), images.seconds);
   std::fflush(stdout);
+  TARN_ASSIGN(const Trainer trainer, loading.get());
   const TrainingOutcome outcome =
-      train(images, settings_of(contract.hyperparameters), contract.model_dir + "/model.pt");
+      trainer.run(images, settings_of(contract.hyperparameters), contract.model_dir + "/model.pt");
   if (!outcome.failure.empty()) return {Code::kInternal, "training failed: " + outcome.failure};
   const nlohmann::ordered_json classes = images.class_names;
   TARN_TRY(replace_file(contract.model_dir + "/classes.json", classes.dump() + "\n"));
@@ -68,8 +74,6 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "usage: image-classification [train | --version]\n");
     return 2;
   }
-  fmt::print("image classification begins\n");
-  std::fflush(stdout);
   const std::string base = base_directory();
   const tarn::Status status = run(base);
   if (status.is_ok()) return 0;

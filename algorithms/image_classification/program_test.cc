@@ -46,9 +46,8 @@ class ProgramTest : public testing::Test {
   void set(const std::string& json) {
     ASSERT_TRUE(replace_file(base_ + "/input/config/hyperparameters.json", json).is_ok());
   }
-  Outcome run() {
-    const std::string command =
-        "SAGEMAKER_BASE_DIR='" + base_ + "' '" + getenv("IMAGE_CLASSIFICATION") + "' train 2>&1";
+  Outcome run(const std::string& program = getenv("IMAGE_CLASSIFICATION")) {
+    const std::string command = "SAGEMAKER_BASE_DIR='" + base_ + "' '" + program + "' train 2>&1";
     Outcome outcome;
     FILE* pipe = popen(command.c_str(), "r");
     if (pipe == nullptr) return outcome;
@@ -91,13 +90,25 @@ TEST_F(ProgramTest, Learns) {
   const Outcome outcome = run();
   ASSERT_EQ(outcome.status, 0) << outcome.output;
   EXPECT_GT(last_line(outcome)["accuracy"], 0.3);  // chance is 0.1
-  EXPECT_THAT(outcome.output, HasSubstr("[1, "));
+  EXPECT_THAT(outcome.output, HasSubstr("test accuracy: "));
+}
+
+TEST_F(ProgramTest, BeginsBeforeTorchIsLoaded) {
+  // The library that links torch is missing beside a copy: the program gets as far as training.
+  const std::string copy = base_ + "/image-classification";
+  stdfs::copy_file(getenv("IMAGE_CLASSIFICATION"), copy);
+  make_channel();
+  const Outcome outcome = run(copy);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.output, testing::StartsWith("image classification begins\ntrain 300 images"));
+  EXPECT_THAT(outcome.output, HasSubstr("image-classification-torch.so"));
 }
 
 TEST_F(ProgramTest, SaysWhatIsWrong) {
   Outcome outcome = run();
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.output, HasSubstr("no channel"));
+  EXPECT_THAT(outcome.output, testing::Not(HasSubstr("begins")));
   const auto reason = read_file(base_ + "/output/failure", 4096);
   ASSERT_TRUE(reason.is_ok());
   EXPECT_THAT(reason.value(), HasSubstr("no channel"));

@@ -141,14 +141,12 @@ TrainingOutcome train_and_save(const Images& images, const TrainingSettings& set
 
 }  // namespace
 
-TrainingOutcome train(const Images& images, const TrainingSettings& settings,
-                      const std::string& model_path) {
+void tarn_train(const Images& images, const TrainingSettings& settings, const char* model_path,
+                TrainingOutcome& outcome) {
   try {
-    return train_and_save(images, settings, model_path);
+    outcome = train_and_save(images, settings, model_path);
   } catch (const std::exception& error) {
-    TrainingOutcome outcome;
     outcome.failure = error.what();
-    return outcome;
   }
 }
 

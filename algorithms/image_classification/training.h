@@ -1,4 +1,4 @@
-// train: the network of the public notebook, trained on images in memory.
+// tarn_train: the network of the public notebook, trained on images in memory.
 //
 // Two convolutions and three full layers (LeCun et al. 1998, as in PyTorch's CIFAR-10 tutorial),
 // cross entropy, stochastic gradient descent with momentum. With one thread the result depends on
@@ -26,8 +26,9 @@ struct TrainingOutcome {
   std::string failure;  // empty: trained and saved
 };
 
-/// Prints the mean loss of each 2,000 batches, and saves the network to `model_path`.
-TrainingOutcome train(const Images& images, const TrainingSettings& settings,
-                      const std::string& model_path);
+/// Trains, prints the mean loss of each 2,000 batches, and saves the network to `model_path`. Lives
+/// in a library of its own (image-classification-torch.so), found by its plain name: see trainer.h.
+extern "C" void tarn_train(const Images& images, const TrainingSettings& settings,
+                           const char* model_path, TrainingOutcome& outcome);
 
 }  // namespace tarn::algorithms

@@ -15,6 +15,8 @@ namespace {
 
 // Files looked up together: enough to keep every thread busy, small against the frame limit.
 constexpr size_t kFilesABatch = 256;
+// For fewer look-ups starting threads costs more than it saves.
+constexpr size_t kParallelFrom = 4;
 
 struct NamedFile {
   std::string path;
@@ -87,7 +89,7 @@ Result<Json> digest(ControlCall& call, WorkerContext& context) {
   uint64_t files = 0, failed = 0;
   TARN_TRY(for_each_file(call, context, path, is_recursive, [&](std::vector<NamedFile>& batch) {
     std::vector<Json> items(batch.size());
-    for_each_parallel(batch.size(), [&](size_t i) {
+    for_each_parallel(batch.size(), kParallelFrom, [&](size_t i) {
       items[i] = digest_item(batch[i], digests_of(context.file_system, context.health, caller,
                                                   batch[i].attributes, wanted));
     });
@@ -128,13 +130,19 @@ WantedDigests wanted_by(const Claim& claim) {
           .etag = false};
 }
 
+Status damage_status(const KnownDamage& damage) {
+  return {Code::kCorrupt,
+          fmt::format("bytes {} to {} of blob {}: {}", damage.offset, damage.offset + damage.length,
+                      damage.blob.value, damage.what)};
+}
+
 class Verifier {
  public:
   Verifier(WorkerContext& context, fs::Caller caller, Ino base, bool is_reread)
       : context_(context), caller_(std::move(caller)), base_(base), is_reread_(is_reread) {}
 
-  /// Finds the inodes one after another (the files of a directory share its look-up), then judges
-  /// them in parallel.
+  /// Finds the inodes one after another (the files of a directory share its look-up), then reads or
+  /// looks up in parallel.
   void judge(std::vector<Claim>& claims) {
     std::vector<std::optional<fs::Attributes>> files(claims.size());
     for (size_t i = 0; i < claims.size(); ++i) {
@@ -145,8 +153,9 @@ class Verifier {
         fail(claims[i], found.is(Code::kNotFound) ? "missing" : "unreadable", found.status());
       }
     }
-    for_each_parallel(claims.size(), [&](size_t i) {
-      if (files[i].has_value()) judge_one(claims[i], *files[i]);
+    if (is_reread_) return judge_again(claims, files);
+    for_each_parallel(claims.size(), kParallelFrom, [&](size_t i) {
+      if (files[i].has_value()) judge_stored(claims[i], *files[i]);
     });
   }
 
@@ -175,26 +184,45 @@ class Verifier {
     return found;
   }
 
-  void judge_one(Claim& claim, const fs::Attributes& file) {
-    if (is_reread_) {
-      const auto damage = reread(context_.file_system, context_.health, caller_, file);
-      if (!damage.is_ok()) return fail(claim, "unreadable", damage.status());
-      if (!damage->empty())
-        return fail(claim, "damaged",
-                    Status(Code::kCorrupt,
-                           fmt::format("bytes {} to {} of blob {}: {}", damage->front().offset,
-                                       damage->front().offset + damage->front().length,
-                                       damage->front().blob.value, damage->front().what)));
-    }
+  void judge_stored(Claim& claim, const fs::Attributes& file) {
     const auto found =
         digests_of(context_.file_system, context_.health, caller_, file, wanted_by(claim));
     if (found.is(Code::kCorrupt)) return fail(claim, "damaged", found.status());
     if (!found.is_ok()) return fail(claim, "unreadable", found.status());
+    compare(claim, file, found.value());
+  }
+
+  void judge_again(std::vector<Claim>& claims,
+                   const std::vector<std::optional<fs::Attributes>>& files) {
+    std::vector<size_t> indexes;
+    std::vector<fs::Attributes> there;
+    std::vector<WantedDigests> wanted;
+    for (size_t i = 0; i < claims.size(); ++i) {
+      if (!files[i].has_value()) continue;
+      indexes.push_back(i);
+      there.push_back(*files[i]);
+      wanted.push_back(wanted_by(claims[i]));
+    }
+    const auto results = read_again(context_.file_system, context_.health, caller_, there, wanted);
+    for (size_t k = 0; k < results.size(); ++k) {
+      Claim& claim = claims[indexes[k]];
+      if (!results[k].status.is_ok()) {
+        fail(claim, "unreadable", results[k].status);
+      } else if (!results[k].damage.empty()) {
+        fail(claim, "damaged", damage_status(results[k].damage.front()));
+      } else {
+        compare(claim, there[k], results[k].found);
+      }
+    }
+  }
+
+  static void compare(Claim& claim, const fs::Attributes& file, const FileDigests& found) {
     claim.size = file.size;
-    // The one that was asked for; the others are empty.
-    const std::string stored = found->md5 + found->crc64nvme + found->sha256;
-    if (stored != claim.hex)
-      fail(claim, "differs", Status(Code::kCorrupt, fmt::format("the file has {}", stored)));
+    const std::string& hex = claim.hex.size() == 32   ? found.md5
+                             : claim.hex.size() == 16 ? found.crc64nvme
+                                                      : found.sha256;
+    if (hex != claim.hex)
+      fail(claim, "differs", Status(Code::kCorrupt, fmt::format("the file has {}", hex)));
   }
 
   WorkerContext& context_;
@@ -236,23 +264,38 @@ struct Soundness {
   uint64_t files = 0, bytes = 0, unsound = 0, newer_than_scrub = 0;
 };
 
+std::vector<Status> outcomes_of_reading(WorkerContext& context, const fs::Caller& caller,
+                                        const std::vector<NamedFile>& batch) {
+  std::vector<fs::Attributes> files;
+  for (const NamedFile& file : batch) files.push_back(file.attributes);
+  const std::vector<WantedDigests> wanted(files.size(), WantedDigests{.md5 = true});
+  std::vector<Status> outcomes;
+  for (ReadAgain& result : read_again(context.file_system, context.health, caller, files, wanted)) {
+    outcomes.push_back(result.damage.empty() ? std::move(result.status)
+                                             : damage_status(result.damage.front()));
+  }
+  return outcomes;
+}
+
+std::vector<Status> outcomes_of_look_up(WorkerContext& context, const fs::Caller& caller,
+                                        const std::vector<NamedFile>& batch) {
+  std::vector<Status> outcomes(batch.size());
+  for_each_parallel(batch.size(), kParallelFrom, [&](size_t i) {
+    const fs::Attributes& file = batch[i].attributes;
+    // No digest is asked for, only whether damage is known.
+    outcomes[i] = file.is_settled
+                      ? digests_of(context.file_system, context.health, caller, file, {}).status()
+                      : Status(Code::kBusy, "is open for writing");
+  });
+  return outcomes;
+}
+
 /// Judges one batch without a manifest; what is not sound is appended to `items`.
 void check_batch(WorkerContext& context, const fs::Caller& caller, bool is_reread,
                  const std::vector<NamedFile>& batch, Soundness& sum, Json& items) {
   const auto scrubbed = context.health.last_scrub();
-  std::vector<Status> outcomes(batch.size());
-  for_each_parallel(batch.size(), [&](size_t i) {
-    const fs::Attributes& file = batch[i].attributes;
-    if (is_reread) {
-      const auto damage = reread(context.file_system, context.health, caller, file);
-      if (!damage.is_ok()) outcomes[i] = damage.status();
-    } else if (!file.is_settled) {
-      outcomes[i] = Status(Code::kBusy, "is open for writing");
-    }
-    // No digest is asked for, only whether damage is known.
-    if (outcomes[i].is_ok())
-      outcomes[i] = digests_of(context.file_system, context.health, caller, file, {}).status();
-  });
+  const std::vector<Status> outcomes = is_reread ? outcomes_of_reading(context, caller, batch)
+                                                 : outcomes_of_look_up(context, caller, batch);
   for (size_t i = 0; i < batch.size(); ++i) {
     ++sum.files;
     sum.bytes += batch[i].attributes.size;

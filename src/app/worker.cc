@@ -210,6 +210,12 @@ class Worker {
       options.holder = holder_.get();
     }
     TARN_ASSIGN(file_system_, fs::FileSystem::open(*root_, *store_, options, geteuid(), getegid()));
+    if (session_ != nullptr && options.is_take_over) {
+      // The rest was the dead worker's pool and what it kept open: as long as that is registered,
+      // the kernel holds its blocks, removed or not.
+      const size_t closed = session_->passthrough().close_others(file_system_->attachments());
+      log_info("worker.backing_closed", "count={}", closed);
+    }
     return {};
   }
 

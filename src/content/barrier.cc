@@ -87,6 +87,7 @@ Status ContentImpl::run_barrier(bool is_explicit) {
   if (reverse_.has_deltas()) {
     TARN_TRY(with_ballast([&] { return reverse_.fold(kFoldDeltas).status(); }));
   }
+  TARN_TRY(with_ballast([&] { return reverse_.drop_doubtful_packs(); }));
   const TimeNs now = Clock::system().monotonic();
   if (now - ballast_checked_ >= kBallastIntervalNs) {
     ballast_checked_ = now;

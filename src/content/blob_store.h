@@ -28,7 +28,7 @@ class BlobStore {
 
   Root& root() { return root_; }
   /// A write after a look at a file's ctime always changes it (Linux 6.13 and a file system that
-  /// takes part); elsewhere only when the clock has ticked.
+  /// takes part); elsewhere only when the clock has ticked. Found by trying.
   bool has_fine_times() const { return has_fine_times_; }
   /// Relative to ROOT.
   static std::string blob_path(BlobId id);

@@ -118,11 +118,11 @@ Result<FileRef> ContentImpl::open_overlay_for_read(const meta::InodeRow& row,
 }
 
 Result<LocalFileRef> ContentImpl::adopt(BlobId blob, std::string_view kernel_handle,
-                                        int32_t attachment) {
+                                        int32_t attachment, bool has_writer) {
   TARN_ASSIGN(auto info, info_of(blob));
   TARN_ASSIGN(LocalBlobRef file, files_->adopt(blob, kernel_handle, attachment));
   file->set_fresh(!info.has_value());
-  file->set_writer(true);
+  file->set_writer(has_writer);
   return LocalFileRef(std::move(file));
 }
 

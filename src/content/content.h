@@ -31,6 +31,7 @@
 #include "base/limits.h"
 #include "content/descriptor.h"
 #include "content/root.h"
+#include "digest/digest.h"
 #include "kv/kv.h"
 #include "meta/meta.h"
 
@@ -44,6 +45,8 @@ class Attacher {
   virtual Result<int32_t> attach(int fd) = 0;
   virtual void detach(int32_t id) = 0;
 };
+
+enum class DigestKind : uint8_t { kMd5, kCrc64Nvme, kSha256 };
 
 /// Holds descriptors of files that have no name yet, outside of this process, so that a worker that
 /// takes over finds them where the kernel does not hold them by an attachment. Thread-safe.
@@ -190,6 +193,14 @@ class Incoming {
   virtual Result<Done> finish() = 0;
 };
 
+/// Incomings that belong together: beyond a few MiB their pack records share no pack with others',
+/// so that all of the room comes back when the job that brings them in fails. Used by one thread at
+/// a time; outlives its Incomings' finish and is gone before the Content.
+class IncomingGroup {
+ public:
+  virtual ~IncomingGroup() = default;
+};
+
 struct ContentOptions {
   Attacher* attacher = nullptr;  // null: no direct path
   Holder* holder = nullptr;      // null: nobody outlives this process
@@ -223,9 +234,10 @@ class Content {
   /// kTextBusy is the caller's answer while a direct handle on the old one is open.
   virtual Result<WritePlan> prepare_write(const meta::InodeRow& row, bool truncate,
                                           const std::function<bool()>& is_cancelled) = 0;
-  /// Reopens a backing file of a dead worker. kStale when the kernel no longer has it.
+  /// Reopens a backing file of a dead worker; `has_writer`: barriers see to its name and data.
+  /// kStale when the kernel no longer has it.
   virtual Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle,
-                                     int32_t attachment) = 0;
+                                     int32_t attachment, bool has_writer) = 0;
   /// A File for writing on an adopted backing file, by what its `open` row says. Call submit_closed
   /// for it as usual.
   virtual Result<FileRef> reopen_for_write(const meta::InodeRow& row, LocalFileRef local) = 0;
@@ -256,14 +268,17 @@ class Content {
   virtual Result<int> owners(kv::Transaction& txn, BlobId blob) = 0;
 
   // --- bringing in
-  virtual Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint) = 0;
+  virtual Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint,
+                                                           IncomingGroup* group = nullptr) = 0;
+  virtual std::unique_ptr<IncomingGroup> begin_group() = 0;
   /// What finished Incomings wrote becomes durable (group sync).
   virtual Status sync_incoming() = 0;
 
   // --- digests and health
-  /// Digests of a settled generation, computed now if missing and stored with it (if still
-  /// current).
-  virtual Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) = 0;
+  /// Digests of a settled generation. Where `wanted` is not stored yet, MD5 and CRC-64 (and SHA-256
+  /// if that is it) are computed now and stored with it (if still current); what else is not known
+  /// stays empty.
+  virtual Result<meta::Digests> digest(const meta::InodeRow& row, DigestKind wanted) = 0;
   /// Reads every byte of the file again and compares with the stored CRCs; says where it differs.
   struct Damage {
     Ino ino;
@@ -272,6 +287,16 @@ class Content {
     std::string what;
   };
   virtual Result<std::vector<Damage>> reread(const meta::InodeRow& row) = 0;
+  /// MD5 of the bytes as they are stored now: every one is read and hashed, no stored digest or CRC
+  /// is believed. One result a row, in the order given: kBusy for a row that is not settled or was
+  /// written meanwhile, kCorrupt, or the error of the read. Files go side by side in SIMD lanes on
+  /// the calling thread; for several cores give each thread its share.
+  virtual std::vector<Result<digest::Digest>> md5_again(std::span<const meta::InodeRow> rows) = 0;
+  /// The same for one row: its MD5 and CRC-64, and SHA-256 where asked for.
+  virtual Result<meta::Digests> digests_again(const meta::InodeRow& row, bool with_sha256) = 0;
+  /// For a row whose bytes do not fit its digest: the damage as reread() finds it or, where that
+  /// finds none, all of the row's bytes. From then on they answer kCorrupt.
+  virtual Result<std::vector<Damage>> condemn(const meta::InodeRow& row) = 0;
   /// Reads all blobs and packs; remembers damaged ranges, whose reads answer kCorrupt from then on.
   virtual Result<std::vector<Damage>> scrub() = 0;
   /// What compaction decides by: bytes stored in a pack and those that still have an owner.

@@ -5,6 +5,7 @@
 //   settle.cc     a batch of closed files       barrier.cc     the barrier, its thread
 //   recovery.cc   rule (f)                      incoming.cc    bytes that come in from elsewhere
 //   digests.cc    digests on demand, later      scrub.cc       reading everything again
+//   read_again.cc digests without belief in what is stored
 //   maintenance.cc  background: digests, merging of pieces
 //
 // Only one thread at a time runs the barrier (a flag, not a mutex: it makes transactions, and no
@@ -41,8 +42,8 @@ class ContentImpl final : public Content {
   Result<FileRef> open_read(const meta::InodeRow& row) override;
   Result<WritePlan> prepare_write(const meta::InodeRow& row, bool truncate,
                                   const std::function<bool()>& is_cancelled) override;
-  Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle,
-                             int32_t attachment) override;
+  Result<LocalFileRef> adopt(BlobId blob, std::string_view kernel_handle, int32_t attachment,
+                             bool has_writer) override;
   Result<FileRef> reopen_for_write(const meta::InodeRow& row, LocalFileRef local) override;
   Status finish_take_over() override;
   Status ensure_named(const LocalFileRef& file, bool durable) override;
@@ -54,10 +55,15 @@ class ContentImpl final : public Content {
                  const Descriptor& descriptor) override;
   void released(Stamp stamp) override;
   Result<int> owners(kv::Transaction& txn, BlobId blob) override;
-  Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint) override;
+  Result<std::unique_ptr<Incoming>> begin_incoming(std::optional<uint64_t> size_hint,
+                                                   IncomingGroup* group) override;
+  std::unique_ptr<IncomingGroup> begin_group() override;
   Status sync_incoming() override;
-  Result<meta::Digests> digest(const meta::InodeRow& row, bool with_sha256) override;
+  Result<meta::Digests> digest(const meta::InodeRow& row, DigestKind wanted) override;
   Result<std::vector<Damage>> reread(const meta::InodeRow& row) override;
+  std::vector<Result<digest::Digest>> md5_again(std::span<const meta::InodeRow> rows) override;
+  Result<meta::Digests> digests_again(const meta::InodeRow& row, bool with_sha256) override;
+  Result<std::vector<Damage>> condemn(const meta::InodeRow& row) override;
   Result<std::vector<Damage>> scrub() override;
   Result<std::vector<PackUse>> packs() override;
   Report report() override;
@@ -122,6 +128,9 @@ class ContentImpl final : public Content {
   Status store_digests(const meta::InodeRow& row, const ReadDigests& read);
   static void put_unit_crcs(kv::Transaction& txn, BlobId blob, const BlobInfo& info,
                             const std::vector<uint64_t>& crcs);
+
+  // --- read_again.cc
+  Status check_unchanged(const meta::InodeRow& row);
 
   // --- scrub.cc
   Status scrub_blob(BlobId blob, const BlobInfo& info, std::vector<Damage>& found);

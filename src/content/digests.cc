@@ -68,12 +68,13 @@ Status ContentImpl::store_digests(const meta::InodeRow& row, const ReadDigests& 
     put_unit_crcs(txn, whole->blob, info, read.unit_crcs);
     return {};
   });
-  // Overtaken by a writer or a removal: the digests are right for the row that was asked about.
+  // Overtaken by a writer or a removal: the digests are right for the row that was asked about,
+  // whose bytes were read before.
   if (stored.is(Code::kPreconditionFailed) || stored.is(Code::kStale)) return {};
   return stored.status();
 }
 
-Result<meta::Digests> ContentImpl::digest(const meta::InodeRow& row, bool with_sha256) {
+Result<meta::Digests> ContentImpl::digest(const meta::InodeRow& row, DigestKind wanted) {
   if (row.state != meta::ContentState::kSettled) {
     return Status(Code::kBusy,
                   fmt::format("inode {} is not settled: close its writers and wait for "
@@ -81,17 +82,32 @@ Result<meta::Digests> ContentImpl::digest(const meta::InodeRow& row, bool with_s
                               row.ino.value));
   }
   const meta::Digests& known = row.digests;
-  if (!known.md5.empty() && !known.crc64nvme.empty() && (!with_sha256 || !known.sha256.empty())) {
-    return known;
-  }
+  // Members of a plain archive have their MD5 alone: it is enough for who asks for that.
+  const std::string& stored = wanted == DigestKind::kMd5         ? known.md5
+                              : wanted == DigestKind::kCrc64Nvme ? known.crc64nvme
+                                                                 : known.sha256;
+  if (!stored.empty()) return known;
+  const bool with_sha256 = wanted == DigestKind::kSha256;
   TARN_ASSIGN(FileRef file, open_read(row));
   TARN_ASSIGN(ReadDigests read, read_digests(*file, with_sha256));
+  // A writer in place has its mark in the row before it may write the first byte.
+  auto now = meta::get_inode(*store_.begin(), row.ino);
+  if (!now.is_ok() && !now.is(Code::kStale)) return now.status();
+  if (now.is_ok() && (now->state != meta::ContentState::kSettled ||
+                      now->generation != row.generation || now->content != row.content)) {
+    return Status(Code::kBusy,
+                  fmt::format("inode {} was written while its digests were computed: ask again",
+                              row.ino.value));
+  }
   if (read.bytes != row.size) {
     return Status(Code::kCorrupt, fmt::format("inode {} has {} bytes where its row says {}",
                                               row.ino.value, read.bytes, row.size));
   }
   if (!known.crc64nvme.empty() && known.crc64nvme != read.digests.crc64nvme) {
     return Status(Code::kCorrupt, fmt::format("inode {} does not fit its CRC-64", row.ino.value));
+  }
+  if (!known.md5.empty() && known.md5 != read.digests.md5) {
+    return Status(Code::kCorrupt, fmt::format("inode {} does not fit its MD5", row.ino.value));
   }
   TARN_TRY(store_digests(row, read));
   return read.digests;

@@ -1,23 +1,81 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <semaphore>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/coding.h"
 #include "base/log.h"
+#include "base/worker_pool.h"
 #include "content/content_impl.h"
 #include "content/file_blob.h"
 #include "digest/crc.h"
 #include "digest/digest.h"
-
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <fmt/format.h>
 
 namespace tarn::content {
 
 // Large enough that the disk sees few, long writes.
 constexpr uint64_t kWriteBehindBytes = 8 * limits::kMiB;
 
+// From here on a thread of its own hashes what is written meanwhile; MD5 alone takes longer than
+// the copy.
+constexpr uint64_t kHashBesideBytes = 8 * limits::kMiB;
+
+/// MD5 of a stream, computed beside what the caller does with the same bytes between `begin` and
+/// `wait`. What the thread has not begun by then, on a machine that is busy, the caller hashes
+/// itself: it never waits for a thread to wake up.
+class HashBeside {
+ public:
+  explicit HashBeside(digest::MultiDigest& digest) : digest_(digest), thread_([this] { run(); }) {}
+  ~HashBeside() {
+    is_closing_ = true;
+    wake_.release();
+    thread_.join();
+  }
+  HashBeside(const HashBeside&) = delete;
+  HashBeside& operator=(const HashBeside&) = delete;
+
+  /// `bytes` must stay as they are until `wait` returns.
+  void begin(std::span<const std::byte> bytes) {
+    bytes_ = bytes;
+    is_offered_ = true;
+    wake_.release();
+  }
+  void wait() {
+    if (take()) {
+      digest_.update(bytes_);
+    } else {
+      done_.acquire();
+    }
+  }
+
+ private:
+  /// Whoever gets the offer owns `bytes_` and `digest_`, until `begin` or `done_` hands them on.
+  bool take() { return is_offered_.exchange(false); }
+  void run() {
+    set_thread_name("tarn-hash");
+    for (wake_.acquire(); !is_closing_; wake_.acquire()) {
+      if (!take()) continue;
+      digest_.update(bytes_);
+      done_.release();
+    }
+  }
+
+  digest::MultiDigest& digest_;
+  std::span<const std::byte> bytes_;
+  std::atomic<bool> is_offered_ = false, is_closing_ = false;
+  std::counting_semaphore<> wake_{0};  // counts offers that the caller took back, too
+  std::binary_semaphore done_{0};
+  std::thread thread_;
+};
+
 class IncomingImpl final : public Incoming {
  public:
-  explicit IncomingImpl(ContentImpl& content)
-      : content_(content), digest_({digest::Algorithm::kMd5, digest::Algorithm::kCrc64Nvme}) {}
+  IncomingImpl(ContentImpl& content, PackWriter::Group* group)
+      : content_(content), group_(group), digest_({digest::Algorithm::kMd5}) {}
 
   ~IncomingImpl() override {
     if (packed_) content_.packs_.unpin(packed_);
@@ -45,13 +103,17 @@ class IncomingImpl final : public Incoming {
 
   Status append(std::span<const std::byte> data) override {
     TARN_TRY(check_open());
-    digest_.update(data);
-    add_unit_crcs(data);
-    if (!file_ && size_ + data.size() > limits::kPackedBytesMax) TARN_TRY(spill());
-    if (file_) {
-      TARN_TRY(write_at(file_->fd(), size_, data));
+    if (data.empty()) return {};
+    if (!beside_ && size_ + data.size() > kHashBesideBytes)
+      beside_ = std::make_unique<HashBeside>(digest_);
+    if (!beside_) {
+      digest_.update(data);
+      TARN_TRY(store(data));
     } else {
-      bytes_ += as_text(data);
+      beside_->begin(data);
+      const Status stored = store(data);
+      beside_->wait();
+      TARN_TRY(stored);
     }
     size_ += data.size();
     if (file_ && size_ - started_ >= kWriteBehindBytes) {
@@ -81,21 +143,21 @@ class IncomingImpl final : public Incoming {
   Result<Done> finish() override {
     TARN_TRY(check_open());
     is_finished_ = true;
+    beside_.reset();
     Done done;
     done.size = size_;
     done.blocks = (size_ + 511) / 512;
-    const digest::DigestSet digests = digest_.finish();
-    done.digests.md5 = as_text(digests[digest::Algorithm::kMd5].bytes());
-    done.digests.crc64nvme = as_text(digests[digest::Algorithm::kCrc64Nvme].bytes());
+    done.digests.md5 = as_text(digest_.finish()[digest::Algorithm::kMd5].bytes());
+    if (unit_bytes_ > 0) end_unit();
+    append_be64(done.digests.crc64nvme, crc_);
     if (size_ == 0) return done;
     if (file_) {
       TARN_TRY(finish_file(done));
     } else if (may_inline_ && size_ <= limits::kInlineBytesMax) {
       done.descriptor = Inline{std::move(bytes_)};
     } else {
-      PackWriter::Record record{identity_, as_bytes(bytes_),
-                                digests[digest::Algorithm::kCrc64Nvme].crc()};
-      TARN_ASSIGN(auto slices, content_.packs_.append(std::span(&record, 1), true));
+      PackWriter::Record record{identity_, as_bytes(bytes_), crc_};
+      TARN_ASSIGN(auto slices, content_.packs_.append(std::span(&record, 1), true, group_));
       packed_ = slices[0].blob;
       done.descriptor = slices[0];
     }
@@ -106,6 +168,15 @@ class IncomingImpl final : public Incoming {
   Status check_open() const {
     if (!is_finished_) return {};
     return Status(Code::kInvalidArgument, "these bytes are finished already");
+  }
+
+  /// To where the bytes so far are, or to a file once they are too many.
+  Status store(std::span<const std::byte> data) {
+    add_unit_crcs(data);
+    if (!file_ && size_ + data.size() > limits::kPackedBytesMax) TARN_TRY(spill());
+    if (file_) return write_at(file_->fd(), size_, data);
+    bytes_ += as_text(data);
+    return {};
   }
 
   Status spill() {
@@ -124,7 +195,6 @@ class IncomingImpl final : public Incoming {
     done.descriptor = WholeBlob{file_->blob()};
     file_->set_fresh(false);
     content_.blob_bytes_ += size_;
-    if (unit_bytes_ > 0) unit_crcs_.push_back(unit_crc_);
     MutexLock lock(content_.incoming_mutex_);
     content_.incoming_unsynced_.push_back(file_);
     content_.incoming_crcs_[file_->blob()] = {size_, std::move(unit_crcs_)};
@@ -137,27 +207,34 @@ class IncomingImpl final : public Incoming {
       unit_crc_ = digest::crc64nvme(data.first(n), unit_crc_);
       unit_bytes_ += n;
       data = data.subspan(n);
-      if (unit_bytes_ == limits::kPieceBytes) {
-        unit_crcs_.push_back(std::exchange(unit_crc_, 0));
-        unit_bytes_ = 0;
-      }
+      if (unit_bytes_ == limits::kPieceBytes) end_unit();
     }
   }
 
+  void end_unit() {
+    crc_ = digest::crc64nvme_combine(crc_, unit_crc_, unit_bytes_);
+    unit_crcs_.push_back(std::exchange(unit_crc_, 0));
+    unit_bytes_ = 0;
+  }
+
   ContentImpl& content_;
+  PackWriter::Group* const group_;
   Identity identity_;
   bool may_inline_ = false, is_finished_ = false;
   digest::MultiDigest digest_;
-  std::string bytes_;  // while it may still be small
+  std::unique_ptr<HashBeside> beside_;  // uses digest_ while an append runs
+  std::string bytes_;                   // while it may still be small
   LocalBlobRef file_;
   BlobId packed_;
   uint64_t size_ = 0;
   uint64_t started_ = 0;  // bytes whose writing to disk was begun
+  uint64_t crc_ = 0;      // of all whole units
   uint64_t unit_crc_ = 0, unit_bytes_ = 0;
   std::vector<uint64_t> unit_crcs_;
 };
 
-Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint64_t> size_hint) {
+Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint64_t> size_hint,
+                                                              IncomingGroup* group) {
   TARN_TRY(root_.check_may_write());
   if (size_hint) {
     TARN_ASSIGN(Root::Space space, root_.space());
@@ -166,7 +243,12 @@ Result<std::unique_ptr<Incoming>> ContentImpl::begin_incoming(std::optional<uint
                                                 *size_hint, space.bytes_free));
     }
   }
-  return std::unique_ptr<Incoming>(std::make_unique<IncomingImpl>(*this));
+  return std::unique_ptr<Incoming>(
+      std::make_unique<IncomingImpl>(*this, static_cast<PackWriter::Group*>(group)));
+}
+
+std::unique_ptr<IncomingGroup> ContentImpl::begin_group() {
+  return std::make_unique<PackWriter::Group>(packs_);
 }
 
 Status ContentImpl::sync_incoming() {

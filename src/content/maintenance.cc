@@ -45,9 +45,11 @@ void ContentImpl::maintain() {
         now->state != meta::ContentState::kSettled) {
       continue;
     }
-    Status status =
-        chore.first == Chore::kDigest ? digest(*now, false).status() : merge_pieces(*now);
-    if (!status.is_ok() && !status.is(Code::kInterrupted)) {
+    Status status = chore.first == Chore::kDigest ? digest(*now, DigestKind::kMd5).status()
+                                                  : merge_pieces(*now);
+    // Written meanwhile: it comes back when it settles.
+    const bool is_overtaken = status.is(Code::kInterrupted) || status.is(Code::kBusy);
+    if (!status.is_ok() && !is_overtaken) {
       log_warn("content.chore", "inode={} failed: {}", row.ino.value, status.to_string());
     }
   }

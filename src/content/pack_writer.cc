@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "content/kill_points.h"
 
 namespace tarn::content {
@@ -10,6 +11,8 @@ namespace {
 
 // A current pack whose records are all gone is given up from this size on.
 constexpr uint64_t kRetiredBytesMin = limits::kMiB;
+// What a group may put beside others' records, so that a small job makes no pack of its own.
+constexpr uint64_t kSharedBytesMax = 4 * limits::kMiB;
 
 }  // namespace
 
@@ -28,21 +31,28 @@ Result<PackWriter::PackRef> PackWriter::make_pack() {
   return pack;
 }
 
-Result<PackWriter::Reserved> PackWriter::reserve(uint64_t bytes, uint64_t pins) {
+Result<PackWriter::Reserved> PackWriter::reserve(uint64_t bytes, uint64_t pins, Group* group) {
   PackRef made;
   while (true) {
     {
       MutexLock lock(mutex_);
-      const bool has_room = current_ && current_->end + bytes <= limits::kPackBytesMax;
+      const bool is_apart = group != nullptr && group->shared_bytes_ + bytes > kSharedBytesMax;
+      PackRef& current = is_apart ? group->own_ : current_;
+      const bool has_room = current && current->end + bytes <= limits::kPackBytesMax;
       if (!has_room && made) {
-        current_ = std::exchange(made, nullptr);
-        unsynced_.push_back(current_);
+        if (is_apart) {
+          if (current) unpin_locked(current->id, 1);
+          pins_[made->id] += 1;
+        }
+        current = std::exchange(made, nullptr);
+        unsynced_.push_back(current);
       }
-      if (has_room || (current_ && current_->end == kPackHeaderBytes)) {
-        Reserved reserved{current_, current_->end};
-        current_->end += bytes;
+      if (has_room || (current && current->end == kPackHeaderBytes)) {
+        Reserved reserved{current, current->end};
+        current->end += bytes;
         bytes_written_ += bytes;
-        if (pins > 0) pins_[current_->id] += pins;
+        if (pins > 0) pins_[current->id] += pins;
+        if (group != nullptr && !is_apart) group->shared_bytes_ += bytes;
         if (made) {
           // Another thread made one meanwhile: ours stays empty and is not needed.
           lock.unlock();
@@ -55,7 +65,13 @@ Result<PackWriter::Reserved> PackWriter::reserve(uint64_t bytes, uint64_t pins) 
   }
 }
 
-Result<std::vector<Slice>> PackWriter::append(std::span<const Record> records, bool pinned) {
+void PackWriter::leave(Group& group) {
+  MutexLock lock(mutex_);
+  if (group.own_) unpin_locked(group.own_->id, 1);
+}
+
+Result<std::vector<Slice>> PackWriter::append(std::span<const Record> records, bool pinned,
+                                              Group* group) {
   std::string bytes;
   std::vector<Slice> slices;
   for (const Record& record : records) {
@@ -64,8 +80,12 @@ Result<std::vector<Slice>> PackWriter::append(std::span<const Record> records, b
     bytes += as_text(record.data);
     bytes.resize((bytes.size() + 7) / 8 * 8, '\0');
   }
-  TARN_ASSIGN(Reserved at, reserve(bytes.size(), pinned ? records.size() : 0));
-  TARN_TRY(write_at(at.pack->fd.get(), at.offset, as_bytes(bytes)));
+  TARN_ASSIGN(Reserved at, reserve(bytes.size(), pinned ? records.size() : 0, group));
+  auto written = write_at(at.pack->fd.get(), at.offset, as_bytes(bytes));
+  if (!written.is_ok()) {
+    give_back(at, bytes.size(), pinned ? records.size() : 0);
+    return written;
+  }
   // After the write, so that a sync that runs now does not count it as done.
   at.pack->is_dirty.store(true, std::memory_order_release);
   {
@@ -79,6 +99,21 @@ Result<std::vector<Slice>> PackWriter::append(std::span<const Record> records, b
     slice.offset += at.offset;
   }
   return slices;
+}
+
+void PackWriter::give_back(const Reserved& reserved, uint64_t bytes, uint64_t pins) {
+  // What was written before the disk was full would stay for as long as the pack; a hole is skipped
+  // by whoever scans it.
+  if (::fallocate(reserved.pack->fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(reserved.offset), static_cast<off_t>(bytes)) != 0) {
+    log_debug("content.pack", "pack={} keeps {} bytes of records that did not fit",
+              reserved.pack->id.value, bytes);
+  }
+  MutexLock lock(mutex_);
+  if (reserved.pack->end == reserved.offset + bytes) reserved.pack->end = reserved.offset;
+  bytes_written_ -= bytes;
+  doubtful_.insert(reserved.pack->id);
+  if (pins > 0) unpin_locked(reserved.pack->id, pins);
 }
 
 Status PackWriter::sync() {
@@ -110,8 +145,28 @@ Status PackWriter::sync() {
 
 void PackWriter::unpin(BlobId pack) {
   MutexLock lock(mutex_);
+  unpin_locked(pack, 1);
+}
+
+void PackWriter::unpin_locked(BlobId pack, uint64_t pins) {
   auto at = pins_.find(pack);
-  if (at != pins_.end() && --at->second == 0) pins_.erase(at);
+  if (at == pins_.end()) return;
+  at->second -= std::min(pins, at->second);
+  if (at->second > 0) return;
+  pins_.erase(at);
+  doubtful_.insert(pack);
+}
+
+std::vector<BlobId> PackWriter::take_doubtful() {
+  MutexLock lock(mutex_);
+  std::vector<BlobId> packs(doubtful_.begin(), doubtful_.end());
+  doubtful_.clear();
+  return packs;
+}
+
+void PackWriter::doubt(BlobId pack) {
+  MutexLock lock(mutex_);
+  doubtful_.insert(pack);
 }
 
 bool PackWriter::retire(BlobId pack) {

@@ -49,7 +49,11 @@ Status ContentImpl::recover() {
     }
     TARN_KILL_POINT("content.recover.middle");
   }
-  TARN_TRY(join_barrier(true));
+  if (Status settled = join_barrier(true); !settled.is_ok()) {
+    if (!pool_) return settled;
+    // The barriers to come try again; a process that takes over must not end for one file.
+    log_error("content.recover", "{}", settled.to_string());
+  }
   // With a pool there is a running system: what looks like an orphan may be a CREATE under way.
   if (!was_clean && !pool_) TARN_TRY(sweep_orphans());
   if (dropped_ + recovered_ > 0) {

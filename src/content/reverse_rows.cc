@@ -337,6 +337,24 @@ Result<size_t> ReverseRows::fold(size_t most) {
   return found;
 }
 
+Status ReverseRows::drop_doubtful_packs() {
+  Status first_failure;
+  for (BlobId pack : packs_.take_doubtful()) {
+    Status dropped = [&]() -> Status {
+      TARN_ASSIGN(auto row, store_.begin()->get(info_key(pack)));
+      if (row) {
+        TARN_ASSIGN(BlobInfo info, decode_info(*row));
+        if (info.live_records > 0) return {};
+      }
+      return drop_dead_pack(pack);
+    }();
+    if (dropped.is_ok()) continue;
+    packs_.doubt(pack);  // again at the next barrier
+    if (first_failure.is_ok()) first_failure = std::move(dropped);
+  }
+  return first_failure;
+}
+
 Status ReverseRows::drop_dead_pack(BlobId pack) {
   if (!packs_.retire(pack)) return {};
   // From here on nobody can add a record: the pack is closed and nobody holds one that no row

@@ -54,6 +54,8 @@ class ReverseRows {
   Status collect(const std::vector<std::pair<BlobId, bool>>& listed);
   /// Folds up to `most` deltas; returns how many.
   Result<size_t> fold(size_t most);
+  /// Drops packs that lost their last pin after their last owner, or never had an owner.
+  Status drop_doubtful_packs();
   bool has_deltas() const { return has_deltas_.load(std::memory_order_acquire); }
 
  private:

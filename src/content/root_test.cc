@@ -201,6 +201,68 @@ class SmallDisk {
   bool is_mounted_ = false;
 };
 
+uint64_t free_bytes(const std::string& path) {
+  return std::filesystem::space(path).available;
+}
+
+/// Bytes that the files of a folder take on the disk.
+uint64_t blocks_under(const std::string& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    struct stat info{};
+    if (::stat(entry.path().c_str(), &info) == 0)
+      bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+TEST(Root, RecordsThatDidNotFitGiveTheirBlocksBack) {
+  SmallDisk disk;
+  if (!disk.is_mounted()) GTEST_SKIP() << "needs root and a loop device to mount a small ext4";
+  const std::string path = disk.path() + "/root";
+  TestSystem system(path);
+  ASSERT_TARN_OK(Root::create(path, {.ballast_bytes = 1 << 20}));
+  ASSERT_TARN_OK(system.open());
+  auto kept = system.put("kept", "stays in the same pack");
+  ASSERT_TARN_OK(kept.status());
+  ASSERT_TARN_OK(system.content().barrier());
+  const std::string filler = disk.path() + "/filler";
+  std::ofstream(filler).put('x');
+  // Once beside a record that stays, once in a pack that holds nothing else.
+  for (const bool has_neighbour : {true, false}) {
+    if (!has_neighbour) {
+      ASSERT_TARN_OK(system.remove("kept"));
+      for (int i = 0; i < 2; ++i) ASSERT_TARN_OK(system.content().barrier());
+    }
+    // Who began while there was room finds no block left.
+    std::vector<std::unique_ptr<Incoming>> held;
+    for (int i = 0; i < 200; ++i) {
+      held.push_back(system.content().begin_incoming({}).value());
+      ASSERT_TARN_OK(held.back()->append(as_bytes(std::string(120'000, 'r'))));
+    }
+    const uint64_t before = free_bytes(disk.path());
+    const std::string fill = fmt::format("fallocate -l {} {}", before - (5 << 20), filler);
+    ASSERT_EQ(std::system(fill.c_str()), 0);
+    uint64_t stored = 0, refused = 0;
+    for (auto& incoming : held) {
+      Status status = incoming->finish().status();
+      EXPECT_TRUE(status.is_ok() || status.is(Code::kNoSpace)) << status.to_string();
+      ++(status.is_ok() ? stored : refused);
+    }
+    EXPECT_GT(stored, 10u);
+    EXPECT_GT(refused, 10u);
+    EXPECT_LT(blocks_under(path + "/packs"), stored * 121'000 + 64'000);
+    held.clear();
+    ASSERT_EQ(::unlink(filler.c_str()), 0);
+    for (int i = 0; i < 3; ++i) ASSERT_TARN_OK(system.content().barrier());
+    EXPECT_EQ(system.files_under("packs"), has_neighbour ? 1u : 0u);
+    if (has_neighbour) {
+      EXPECT_EQ(system.read(*kept), "stays in the same pack");
+    }
+  }
+  EXPECT_TARN_OK(system.close());
+}
+
 TEST(Root, FullDiskSettlesAndDeletes) {
   SmallDisk disk;
   if (!disk.is_mounted()) GTEST_SKIP() << "needs root and a loop device to mount a small ext4";

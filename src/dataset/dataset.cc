@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <random>
 
 #include <fmt/format.h>
 
@@ -46,6 +47,22 @@ Result<Cifar10Paths> find_batches(const std::string& folder) {
   return out;
 }
 
+/// One of `paths`, with a chance proportional to its size; files that have no size have none.
+const std::string& choose_by_size(const std::vector<std::string>& paths, uint64_t seed) {
+  std::vector<uint64_t> ends;
+  uint64_t total = 0;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    const uint64_t size = fs::file_size(path, error);
+    ends.push_back(total += error ? 0 : size);
+  }
+  if (total == 0) return paths.front();
+  std::mt19937_64 random(seed);
+  const uint64_t at = random() % total;
+  const auto chosen = std::ranges::upper_bound(ends, at) - ends.begin();
+  return paths[static_cast<size_t>(chosen)];
+}
+
 }  // namespace
 
 std::string_view split_name(Split split) {
@@ -84,6 +101,17 @@ Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path) {
                 fmt::format("no data set in '{}': neither data_batch_N or test_batch (CIFAR-10) "
                             "nor CLASS/*.png or *.jpg",
                             path));
+}
+
+Result<std::unique_ptr<Dataset>> open_sample(const std::string& path, uint64_t count,
+                                             uint64_t seed) {
+  TARN_ASSIGN(const Cifar10Paths cifar, find_cifar10(path));
+  if (cifar.train.size() < 2) return open_dataset(path);
+  // Another sequence than the one that draws the items.
+  const std::string& one = choose_by_size(cifar.train, ~seed);
+  TARN_ASSIGN(auto sample, open_cifar10({.train = {one}, .test = {}, .meta = cifar.meta}));
+  if (sample->count() >= count) return sample;
+  return open_cifar10(cifar);
 }
 
 }  // namespace tarn::dataset

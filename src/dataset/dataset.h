@@ -50,6 +50,13 @@ std::string class_name(const Dataset& dataset, uint32_t label);
 /// are reported with their path.
 Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path);
 
+/// A part of the data set at `path` that is large enough for a batch of `count` items and that a
+/// batch is as good as random from: of CIFAR-10 one batch file of train, chosen by `seed` with a
+/// chance proportional to its size, so that the others need not be read; else all of it. Errors as
+/// open_dataset.
+Result<std::unique_ptr<Dataset>> open_sample(const std::string& path, uint64_t count,
+                                             uint64_t seed);
+
 /// The pickled batch files of the CIFAR-10 data set at `path`, in order: data_batch_1, 2 ... then
 /// test_batch; a path that is a file is its own list. Empty when there are none.
 struct Cifar10Paths {

@@ -103,6 +103,24 @@ TEST_F(CifarFolder, DamageNamesTheFile) {
               AllOf(HasSubstr("data_batch_2"), HasSubstr("'os.system'")));
 }
 
+TEST_F(CifarFolder, ASampleIsOneBatchOfTrainOrAllWhereThatIsTooSmall) {
+  std::set<std::string> chosen;
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    const auto sample = open_sample(folder_.path(), 2, seed);
+    ASSERT_TRUE(sample.is_ok()) << sample.status().to_string();
+    EXPECT_EQ((*sample)->split(0), Split::kTrain);
+    EXPECT_EQ(class_name(**sample, 0), "cat");
+    const std::string location = (*sample)->location(0);
+    EXPECT_EQ((*sample)->count(), location == "data_batch_1[0]" ? 3u : 2u) << location;
+    chosen.insert(location);
+    EXPECT_EQ((*open_sample(folder_.path(), 2, seed))->location(0), location);
+  }
+  EXPECT_THAT(chosen, ElementsAre("data_batch_1[0]", "data_batch_2[0]"));
+  EXPECT_EQ((*open_sample(folder_.path(), 4, 1))->count(), 8u);
+  EXPECT_EQ((*open_sample(folder_ / "cifar-10-batches-py/test_batch", 2, 1))->count(), 3u);
+  EXPECT_TRUE(open_sample(folder_ / "nothing", 2, 1).is(Code::kNotFound));
+}
+
 TEST_F(CifarFolder, RandomBatchIsOfTrainWithoutRepetition) {
   const auto opened = open_dataset(folder_.path());
   ASSERT_TRUE(opened.is_ok());

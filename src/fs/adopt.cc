@@ -22,6 +22,21 @@ bool names_blob(const meta::InodeRow& row, BlobId blob) {
   return false;
 }
 
+bool is_pending(const Slot& slot) {
+  return slot.kind == static_cast<uint8_t>(SlotKind::kPending);
+}
+bool is_writer(const Slot& slot) {
+  return slot.kind == static_cast<uint8_t>(SlotKind::kFile) && (slot.flags & O_ACCMODE) != O_RDONLY;
+}
+
+/// Writers and closed files that wait for settling know best where an inode's bytes are; readers
+/// join what those have opened. A file that is open for writing again is not settled by its old
+/// slot.
+int order_of(const Slot& slot) {
+  if (is_writer(slot)) return 0;
+  return is_pending(slot) ? 1 : 2;
+}
+
 }  // namespace
 
 std::vector<int32_t> FileSystemImpl::attachments() {
@@ -35,9 +50,7 @@ std::vector<int32_t> FileSystemImpl::attachments() {
 Status FileSystemImpl::adopt_handles() {
   std::vector<Slot*> slots;
   handles_->for_each([&](Slot& slot) { slots.push_back(&slot); });
-  // Files before pending ones: an inode that is open again is not settled by its old slot.
-  std::stable_sort(slots.begin(), slots.end(),
-                   [](const Slot* a, const Slot* b) { return a->kind < b->kind; });
+  std::ranges::stable_sort(slots, {}, [](const Slot* slot) { return order_of(*slot); });
   for (Slot* slot : slots) {
     Status adopted = adopt_slot(*slot);
     if (adopted.is_ok()) continue;
@@ -63,15 +76,13 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
   }
   OpenInodes::Pin inode = open_inodes_.pin(ino);
   MutexLock opening(inode->opening);
-  const bool is_pending = slot.kind == static_cast<uint8_t>(SlotKind::kPending);
-  const bool is_writer = (slot.flags & O_ACCMODE) != O_RDONLY;
   content::FileRef file;
   {
     MutexLock lock(inode->state);
     file = inode->file;
   }
   const bool is_rows_own = slot.blob != 0 && names_blob(row, BlobId(slot.blob));
-  if (is_pending) {
+  if (is_pending(slot)) {
     if (file) {  // open again
       handles_->free(fh);
       return {};
@@ -81,12 +92,15 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       return {};
     }
   }
-  const bool is_live_slot = is_pending || is_writer || row.state == meta::ContentState::kOpen;
+  const bool is_live_slot =
+      is_pending(slot) || is_writer(slot) || row.state == meta::ContentState::kOpen;
   if (!file) {
-    if (slot.blob != 0) {
+    // A reader of a file that settled elsewhere since (in a pack, or as empty) goes where the row
+    // says: its old backing file has no name any more and cannot get one.
+    if (slot.blob != 0 && (is_live_slot || is_rows_own || slot.is_direct)) {
       TARN_ASSIGN(content::LocalFileRef local,
                   content_->adopt(BlobId(slot.blob), {slot.kernel_handle, slot.handle_bytes},
-                                  slot.attachment));
+                                  slot.attachment, is_live_slot));
       if (is_rows_own && row.state == meta::ContentState::kOpen) {
         TARN_ASSIGN(file, content_->reopen_for_write(row, local));
       } else {
@@ -96,12 +110,19 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       TARN_ASSIGN(file, content_->open_read(row));
     }
   }
+  // As the process before knew it: O_TRUNC, a stamp that proves nothing, or a file that has
+  // changed.
+  bool was_written = is_pending(slot) || (slot.flags & O_TRUNC) != 0;
+  if (!was_written && is_live_slot && slot.blob != 0) {
+    TARN_ASSIGN(content::FileStat st, file->stat());
+    was_written = slot.grant() == meta::GrantStamp{} || st.ctime != slot.grant_ctime;
+  }
   {
     MutexLock lock(inode->state);
     inode->file = file;
-    if (!is_pending) {
+    if (!is_pending(slot)) {
       ++inode->handles;
-      if (is_writer) ++inode->writers;
+      if (is_writer(slot)) ++inode->writers;
       inode->path = slot.is_direct ? Path::kDirect : Path::kServed;
     }
     if (is_live_slot && slot.blob != 0) {
@@ -110,11 +131,11 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       inode->is_deferred = !is_rows_own;
       inode->base = row.generation;
       inode->grant = slot.grant();
-      inode->was_written = true;
+      inode->was_written |= was_written;
     }
     inode->is_unlinked = row.nlink == 0;
   }
-  if (!is_pending) return {};
+  if (!is_pending(slot)) return {};
   handles_->free(fh);
   submit(*inode);
   return {};

@@ -82,6 +82,7 @@ class Extraction {
   std::optional<BlobId> plain_blob_;  // set: members of a plain archive are slices of it
   Ino ingested_;                      // unnamed inode of an archive from outside
   Ino staging_;
+  std::unique_ptr<content::IncomingGroup> group_ = fs_.content().begin_group();
   std::vector<Pending> pending_;
   std::vector<std::unique_ptr<content::Incoming>> unsynced_;
   std::unordered_map<std::string, Ino> directories_;  // path -> inode, of this extraction
@@ -281,7 +282,7 @@ Status Extraction::add_file(const archive::Member& member, archive::Reader& read
     pending.descriptor = std::move(pieces);
     return {};
   }
-  TARN_ASSIGN(pending.incoming, fs_.content().begin_incoming(member.size));
+  TARN_ASSIGN(pending.incoming, fs_.content().begin_incoming(member.size, group_.get()));
   content::Incoming* incoming = pending.incoming.get();
   meta::NewInode owner;
   owner.mode = S_IFREG;

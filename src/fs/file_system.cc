@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "content/blob_store.h"
 #include "fs/extract.h"
 
 namespace tarn::fs {
@@ -18,7 +19,10 @@ Result<std::unique_ptr<FileSystem>> FileSystem::open(content::Root& root, kv::St
 }
 
 FileSystemImpl::FileSystemImpl(content::Root& root, kv::Store& store, FsOptions options)
-    : root_(root), store_(store), options_(options) {
+    : root_(root),
+      store_(store),
+      options_(options),
+      has_fine_times_(content::BlobStore(root).has_fine_times()) {
   cached_ = std::make_unique<CachedGeneration[]>(kCachedGenerations);
 }
 

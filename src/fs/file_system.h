@@ -96,6 +96,7 @@ class FileSystemImpl final : public FileSystem {
   uint64_t live_epoch() const { return live_epoch_.load(); }
   static Attributes plain_attributes(const meta::InodeRow& row);
   /// Permission of a caller that the kernel did not check; Ok at once for one that it did.
+  Status check_may_clear_set_id(const Caller& caller, const meta::InodeRow& row);
   Status check_access(kv::Transaction& txn, const Caller& caller, const meta::InodeRow& row,
                       uint32_t wanted);
   Status check_parent(kv::Transaction& txn, const Caller& caller, Ino parent);
@@ -125,6 +126,9 @@ class FileSystemImpl final : public FileSystem {
   Status end_write(OpenInode& inode);
   Result<Opened> add_handle(const Caller& caller, OpenInode& inode, int flags);
   Status truncate(const Caller& caller, OpenInode& inode, uint64_t size);
+  /// What proves later that the file was not changed after this look; all zeros, which no file
+  /// shows, where a change may leave its times as they are.
+  meta::GrantStamp grant_of(const content::FileStat& look) const;
   /// Hands the closed file to be settled.
   void submit(OpenInode& inode);
   void on_settled(Ino ino, uint64_t submission, const Result<meta::InodeRow>& row);
@@ -132,8 +136,8 @@ class FileSystemImpl final : public FileSystem {
   /// barrier).
   Status commit_deferred(OpenInode& inode);
   content::FileRef live_file(Ino ino);
-  /// A file or directory that is open.
-  bool has_handles(Ino ino);
+  /// A file or directory that is open, or a file whose last writer's bytes are not in its row yet.
+  bool is_in_use(Ino ino);
   Result<Opened> reopened(Fh fh);
   Result<Created> create_file(const Caller& caller, Ino parent,
                               std::optional<std::string_view> name, uint32_t mode, int flags);
@@ -155,6 +159,7 @@ class FileSystemImpl final : public FileSystem {
   content::Root& root_;
   kv::Store& store_;
   FsOptions options_;
+  const bool has_fine_times_;  // of the root, see content::BlobStore
   std::unique_ptr<HandleTable> handles_;
   OpenInodes open_inodes_;
   std::unique_ptr<content::Content> content_;

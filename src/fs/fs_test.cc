@@ -394,5 +394,48 @@ TEST_F(TakeOverTest, ClosedAndUnsettledFilesAndTruncatedOnesKeepTheirBytes) {
   EXPECT_EQ(cat("old"), "fresh");
 }
 
+TEST_F(TakeOverTest, RewriteThatWasClosedIsNotLostToAReader) {
+  put("old", std::string(200'000, 'o'));
+  ASSERT_TRUE(fs_->sync().is_ok());
+  for (const std::string& bytes : {std::string("fresh"), std::string(300'000, 'f')}) {
+    auto writer = fs_->open(kernel(), stat("old").ino, O_WRONLY | O_TRUNC);
+    ASSERT_TRUE(writer.is_ok());
+    ASSERT_EQ(::pwrite(writer->backing->fd(), bytes.data(), bytes.size(), 0),
+              static_cast<ssize_t>(bytes.size()));
+    ASSERT_TRUE(fs_->release(writer->fh).is_ok());
+    auto reader = fs_->open(kernel(), stat("old").ino, O_RDONLY);
+    ASSERT_TRUE(reader.is_ok());
+    die_and_take_over();
+    EXPECT_EQ(stat("old").size, bytes.size());
+    ASSERT_TRUE(fs_->release(reader->fh).is_ok());
+    ASSERT_TRUE(fs_->sync().is_ok());
+    EXPECT_EQ(cat("old"), bytes);
+  }
+}
+
+TEST_F(TakeOverTest, ReaderOfAFileThatSettledElsewhereGoesOn) {
+  for (const std::string& bytes : {std::string(), std::string("in a pack")}) {
+    Created made = create("a");
+    ASSERT_EQ(::pwrite(made.opened.backing->fd(), bytes.data(), bytes.size(), 0),
+              static_cast<ssize_t>(bytes.size()));
+    ASSERT_TRUE(fs_->fsync(made.opened.fh, false).is_ok());  // so that it has a name
+    ASSERT_TRUE(fs_->release(made.opened.fh).is_ok());
+    auto reader = fs_->open(kernel(), made.attributes.ino, O_RDONLY);
+    ASSERT_TRUE(reader.is_ok());
+    ASSERT_TRUE(fs_->sync().is_ok());
+    die_and_take_over();
+    EXPECT_TRUE(fs_->sync().is_ok());
+    std::string read(20, '\0');
+    auto count = fs_->read(reader->fh, 0, std::as_writable_bytes(std::span(read)));
+    ASSERT_TRUE(count.is_ok()) << count.status().to_string();
+    EXPECT_EQ(read.substr(0, *count), bytes);
+    auto writer = fs_->open(kernel(), made.attributes.ino, O_WRONLY);
+    EXPECT_TRUE(writer.is_ok()) << writer.status().to_string();
+    if (writer.is_ok()) static_cast<void>(fs_->release(writer->fh));
+    ASSERT_TRUE(fs_->release(reader->fh).is_ok());
+    ASSERT_TRUE(fs_->unlink(kernel(), kRootIno, "a").is_ok());
+  }
+}
+
 }  // namespace
 }  // namespace tarn::fs

@@ -192,7 +192,7 @@ Result<Ino> ObjectSupport::make_parents(kv::Transaction& txn, const Caller& call
     if (next.is_ok()) {
       // A file stands where the key needs a directory: it may hide if it is S3's and nobody has it
       // open.
-      if (!is_as_put(*next) || fs_.has_handles(next->ino)) {
+      if (!is_as_put(*next) || fs_.is_in_use(next->ino)) {
         return Status(Code::kConflict, fmt::format("'{}' is a file{}", segment,
                                                    is_as_put(*next) ? " that is open" : ""));
       }
@@ -416,7 +416,7 @@ Result<bool> Objects::remove(const Caller& caller, std::string_view bucket, std:
     if (!is_found) return {};
     TARN_ASSIGN(auto gone,
                 meta::remove_implied(txn, s3_of(support), parent, name + (is_folder ? "/" : ""),
-                                     [&](Ino ino) { return fs.has_handles(ino); }));
+                                     [&](Ino ino) { return fs.is_in_use(ino); }));
     for (meta::Removed& r : gone) ended.push_back(r.inode);
     return {};
   }));

@@ -65,7 +65,7 @@ Result<meta::InodeRow> ObjectSupport::put_folder(
   TARN_TRY(fs_.inherit(txn, caller, parent, directory));
   directory.origin = meta::Origin::kExplicit;
   if (there.is_ok()) {
-    if (!is_as_put(*there) || fs_.has_handles(there->ino)) {
+    if (!is_as_put(*there) || fs_.is_in_use(there->ino)) {
       return Status(Code::kConflict, fmt::format("'{}' is a file", name));
     }
     directory.twin = meta::Twin::kHide;

@@ -43,6 +43,9 @@ struct SetAttributes {
   std::optional<uint64_t> size;
   std::optional<TimeNs> atime, mtime, ctime;
   bool atime_now = false, mtime_now = false;
+  /// A change of the bytes or of the owner: the set-user-id bit goes, and the set-group-id bit
+  /// unless the group may not run the file and the caller is in it or root. Not of directories.
+  bool clears_set_id = false;
 };
 
 /// How a handle's reads and writes travel.

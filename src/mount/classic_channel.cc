@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "base/mutex.h"
 
 namespace tarn::mount {
@@ -57,9 +58,16 @@ class ClassicQueue final : public Queue {
   }
 
   Status init() {
+    // Every page is there before the first read: a thread that is killed while it takes a request
+    // over cannot fault pages in any more, and the kernel then ends that request with EIO instead
+    // of keeping it for the next worker. For the same reason a fork must not make them
+    // copy-on-write.
     void* memory = mmap(nullptr, kQueueBufferBytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (memory == MAP_FAILED) return last_errno("mapping a buffer of the mount");
+    if (madvise(memory, kQueueBufferBytes, MADV_DONTFORK) != 0) {
+      log_debug("mount.buffer", "status=\"{}\"", last_errno("madvise").to_string());
+    }
     buffer_ = static_cast<std::byte*>(memory);
     return Status::ok();
   }

@@ -144,6 +144,14 @@ wire::OpenOut encode_opened(const fs::Opened& opened) {
 fs::SetAttributes decode_setattr(const wire::SetattrIn& in) {
   fs::SetAttributes change;
   auto has = [&](uint32_t bit) { return (in.valid & bit) != 0; };
+  // With HANDLE_KILLPRIV_V2 a write that the kernel hands to the backing file is preceded by a
+  // SETATTR that names nothing when the file has a set-id bit and the writer is not privileged; so
+  // are fallocate and copy_file_range. chown(-1, -1), which clears the bits as well, looks alike.
+  constexpr uint32_t kNaming = wire::fattr::kMode | wire::fattr::kUid | wire::fattr::kGid |
+                               wire::fattr::kSize | wire::fattr::kAtime | wire::fattr::kMtime |
+                               wire::fattr::kAtimeNow | wire::fattr::kMtimeNow |
+                               wire::fattr::kCtime;
+  change.clears_set_id = has(wire::fattr::kKillSuidgid) || !has(kNaming);
   if (has(wire::fattr::kMode)) change.mode = in.mode & 07777;
   if (has(wire::fattr::kUid)) change.uid = in.uid;
   if (has(wire::fattr::kGid)) change.gid = in.gid;

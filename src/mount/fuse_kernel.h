@@ -130,6 +130,7 @@ inline constexpr uint32_t kFh = 1u << 6;
 inline constexpr uint32_t kAtimeNow = 1u << 7;
 inline constexpr uint32_t kMtimeNow = 1u << 8;
 inline constexpr uint32_t kCtime = 1u << 10;
+inline constexpr uint32_t kKillSuidgid = 1u << 11;
 }  // namespace fattr
 
 /// OpenOut::open_flags.
@@ -139,6 +140,8 @@ inline constexpr uint32_t kKeepCache = 1u << 1;
 inline constexpr uint32_t kPassthrough = 1u << 7;
 }  // namespace fopen
 
+inline constexpr uint32_t kOpenKillSuidgid = 1u << 0;      // OpenIn, CreateIn::open_flags
+inline constexpr uint32_t kWriteKillSuidgid = 1u << 2;     // WriteIn::write_flags
 inline constexpr uint32_t kFsyncDataOnly = 1u << 0;        // FsyncIn::flags
 inline constexpr uint32_t kSetxattrAclKillSgid = 1u << 0;  // SetxattrIn::setxattr_flags
 

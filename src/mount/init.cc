@@ -78,7 +78,8 @@ uint64_t wanted_flags(const InitOptions& options) {
   uint64_t flags = f::kAsyncRead | f::kBigWrites | f::kAtomicTruncate | f::kParallelDirops |
                    f::kReaddirplus | f::kReaddirplusAuto | f::kMaxPages | f::kCacheSymlinks |
                    f::kInitExt | f::kPosixAcl | f::kDontMask | f::kExportSupport |
-                   f::kExplicitInvalData | f::kHasExpireOnly | f::kHasResend | f::kSetxattrExt;
+                   f::kExplicitInvalData | f::kHasExpireOnly | f::kHasResend | f::kSetxattrExt |
+                   f::kHandleKillprivV2;
   if (options.has_passthrough) flags |= f::kPassthrough;
   return flags;
 }

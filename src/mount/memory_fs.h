@@ -171,6 +171,9 @@ class MemoryFs final : public fs::FileSystem {
     last_request_ = caller.request;
     Node& node = nodes_[ino];
     if (change.mode) node.attributes.mode = (node.attributes.mode & S_IFMT) | *change.mode;
+    if (change.clears_set_id && S_ISREG(node.attributes.mode)) {
+      node.attributes.mode &= ~static_cast<uint32_t>(S_ISUID);
+    }
     if (change.uid) node.attributes.uid = *change.uid;
     if (change.gid) node.attributes.gid = *change.gid;
     if (change.atime) node.attributes.atime = *change.atime;

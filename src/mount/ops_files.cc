@@ -57,6 +57,15 @@ Result<uint64_t> copy(Dispatcher& dispatcher, Exchange& exchange, uint64_t lengt
 
 }  // namespace
 
+/// What HANDLE_KILLPRIV_V2 leaves to the server when an unprivileged caller changes the bytes.
+Status clear_set_id(Dispatcher& dispatcher, Exchange& exchange) {
+  fs::SetAttributes change;
+  change.clears_set_id = true;
+  return dispatcher.file_system()
+      .set_attributes(exchange.caller(), exchange.node(), change, {})
+      .status();
+}
+
 Status open(Dispatcher& dispatcher, Exchange& exchange) {
   TARN_ASSIGN(auto in, exchange.request().take<wire::OpenIn>());
   int flags = open_flags(in.flags);
@@ -66,6 +75,13 @@ Status open(Dispatcher& dispatcher, Exchange& exchange) {
     // Attributes that the kernel cached while the file was settled would outlive what a writer does
     // through a mapping. From here on GETATTR is answered without validity.
     static_cast<void>(invalidate_attributes(dispatcher.channel(), exchange.node()));
+  }
+  if ((in.open_flags & wire::kOpenKillSuidgid) != 0) {
+    Status cleared = clear_set_id(dispatcher, exchange);
+    if (!cleared.is_ok()) {
+      undo_open(dispatcher, cleared, opened.fh);
+      return cleared;
+    }
   }
   undo_open(dispatcher, exchange.answer(encode_opened(opened)), opened.fh);
   return Status::ok();
@@ -109,6 +125,9 @@ Status read(Dispatcher& dispatcher, Exchange& exchange) {
 Status write(Dispatcher& dispatcher, Exchange& exchange) {
   TARN_ASSIGN(auto in, exchange.request().take<wire::WriteIn>());
   TARN_ASSIGN(auto data, exchange.request().take_bytes(in.size));
+  if ((in.write_flags & wire::kWriteKillSuidgid) != 0) {
+    TARN_TRY(clear_set_id(dispatcher, exchange));
+  }
   TARN_ASSIGN(size_t count,
               dispatcher.file_system().write(exchange.caller(), Fh(in.fh), in.offset, data));
   return exchange.answer(wire::WriteOut{static_cast<uint32_t>(count), 0});

@@ -314,9 +314,8 @@ TEST(Init, WantsWhatIsRightAndNothingElse) {
   EXPECT_EQ(flag_names(n.flags),
             "ASYNC_READ ATOMIC_O_TRUNC EXPORT_SUPPORT BIG_WRITES DONT_MASK DO_READDIRPLUS "
             "READDIRPLUS_AUTO "
-            "PARALLEL_DIROPS POSIX_ACL MAX_PAGES CACHE_SYMLINKS EXPLICIT_INVAL_DATA SETXATTR_EXT "
-            "INIT_EXT HAS_EXPIRE_ONLY PASSTHROUGH HAS_RESEND");
-  EXPECT_FALSE(n.has(wire::init::kHandleKillprivV2));
+            "PARALLEL_DIROPS POSIX_ACL MAX_PAGES CACHE_SYMLINKS EXPLICIT_INVAL_DATA "
+            "HANDLE_KILLPRIV_V2 SETXATTR_EXT INIT_EXT HAS_EXPIRE_ONLY PASSTHROUGH HAS_RESEND");
   EXPECT_FALSE(n.has(wire::init::kHandleKillpriv));
   EXPECT_FALSE(n.has(wire::init::kWritebackCache));
   EXPECT_FALSE(n.has(wire::init::kPosixLocks));
@@ -332,7 +331,7 @@ TEST(Init, AnswerHasItsGoldenBytes) {
             "07000000"
             "2d000000"
             "00008000"  // version, read-ahead 8 MiB
-            "7960d462"
+            "7960d472"
             "8000"
             "6000"  // flags, background, congestion
             "00001000"

@@ -183,6 +183,25 @@ TEST(Report, NamesWhatFallsShort) {
   table.ways[2].seconds["verify"] = {1.31};
   EXPECT_THAT(shortfalls_of(report),
               ElementsAre(HasSubstr("verify of in_place_reread"), HasSubstr("1.10 x the same")));
+  table.ways[1].used["verify"] = {0.1, 2.1};
+  EXPECT_THAT(shortfalls_of(report).back(), HasSubstr("bounded by the disk"));
+}
+
+TEST(Usage, SaysWhatBoundedAStage) {
+  EXPECT_THAT(bound_of({1.9, 0.1}, 1.0, 2), HasSubstr("bounded by the cores: 1.9 of 2"));
+  EXPECT_THAT(bound_of({0.9, 0.95}, 1.0, 2), HasSubstr("bounded by the disk"));
+  EXPECT_THAT(bound_of({1.0, 0.2}, 1.0, 2), HasSubstr("bounded by one thread"));
+  EXPECT_THAT(bound_of({0.1, 0.2}, 1.0, 2), HasSubstr("neither"));
+  EXPECT_THAT(bound_of({0.1, 0.2}, 0.05, 2), HasSubstr("too short"));
+}
+
+TEST(Usage, CountsTheWorkOfACommand) {
+  const auto run =
+      run_timed({"sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done"}, 60);
+  ASSERT_TRUE(run.is_ok()) << run.status().to_string();
+  const Usage used = run->usage_ended - run->usage_began;
+  EXPECT_GT(used.cpu, 0.02);
+  EXPECT_GE(used.disk, 0);
 }
 
 TEST(Report, JsonAndPage) {
@@ -196,6 +215,7 @@ TEST(Report, JsonAndPage) {
   EXPECT_EQ(table["bytes_copied"]["copy"], 10);
   EXPECT_EQ(json["missing"][0], "something");
   EXPECT_EQ(table["each_run"]["copy"]["train"].size(), 2u);
+  EXPECT_TRUE(table["machine_busy_last_run"]["copy"]["job_start"]["cpu_seconds"].is_number());
   const std::string page = to_html(report.value(), "Ma");
   EXPECT_THAT(page, HasSubstr("base64,TWE="));
   EXPECT_THAT(page, HasSubstr("a &lt;b&gt; &amp; c"));

@@ -74,8 +74,13 @@ std::string shown(const Command& command) {
 void note_lines(TimedRun& run, TimeNs now) {
   const size_t first = run.output.find('\n');
   if (run.second_line != 0 || first == std::string::npos) return;
-  if (run.first_line == 0) run.first_line = now;
-  if (run.output.find('\n', first + 1) != std::string::npos) run.second_line = now;
+  if (run.first_line == 0) {
+    run.first_line = now;
+    run.usage_first_line = usage_now();
+  }
+  if (run.output.find('\n', first + 1) == std::string::npos) return;
+  run.second_line = now;
+  run.usage_second_line = usage_now();
 }
 
 /// Reads both pipes to their ends; false when the time is up.
@@ -105,6 +110,7 @@ Result<TimedRun> run_timed(const Command& command, uint64_t seconds_max) {
   TARN_ASSIGN(Pipe err, make_pipe());
   TimedRun run;
   std::string messages;
+  run.usage_began = usage_now();
   const TimeNs began = Clock::system().monotonic();
   TARN_ASSIGN(const pid_t pid, start(command, out.writer.get(), err.writer.get()));
   out.writer.reset();
@@ -116,8 +122,15 @@ Result<TimedRun> run_timed(const Command& command, uint64_t seconds_max) {
     if (errno != EINTR) return last_errno("waitpid");
   }
   run.took = Clock::system().monotonic() - began;
-  if (run.first_line == 0) run.first_line = run.took;
-  if (run.second_line == 0) run.second_line = run.took;
+  run.usage_ended = usage_now();
+  if (run.first_line == 0) {
+    run.first_line = run.took;
+    run.usage_first_line = run.usage_ended;
+  }
+  if (run.second_line == 0) {
+    run.second_line = run.took;
+    run.usage_second_line = run.usage_ended;
+  }
   if (is_in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0) return run;
   std::string how = !is_in_time ? fmt::format("was killed after {} s", seconds_max)
                     : WIFSIGNALED(status)

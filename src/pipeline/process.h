@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "pipeline/plan.h"
+#include "pipeline/usage.h"
 
 namespace tarn::pipeline {
 
@@ -19,6 +20,8 @@ struct TimedRun {
   TimeNs first_line = 0;   // until the first line end on standard output; `took` when none came
   TimeNs second_line = 0;  // the same of the second
   std::string output;      // standard output
+  // The machine's at the beginning, at the two lines and at the end.
+  Usage usage_began, usage_first_line, usage_second_line, usage_ended;
 };
 
 /// Runs `command` (looked up in PATH); Internal with the end of its messages when it fails, is

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -47,13 +48,15 @@ Json captured(const TableReport& table, const std::string& name) {
 
 Json table_json(const Report& report, const TableReport& table) {
   Json ways = Json::object(), all = Json::object(), what = Json::object();
-  Json copied = Json::object(), decompressed = Json::object();
+  Json copied = Json::object(), decompressed = Json::object(), used = Json::object();
   Json totals = Json::object(), totals_train = Json::object(), others = Json::object();
   for (const WayReport& way : table.ways) {
     for (const std::string& row : report.rows) {
       ways[way.name][row] = way.median(row);
       all[way.name][row] = way.seconds.at(row);
       what[way.name][row] = way.what.at(row);
+      const Usage& usage = way.used.at(row);
+      used[way.name][row] = {{"cpu_seconds", usage.cpu}, {"disk_seconds", usage.disk}};
     }
     copied[way.name] = way.bytes_copied;
     decompressed[way.name] = way.bytes_decompressed;
@@ -88,6 +91,7 @@ Json table_json(const Report& report, const TableReport& table) {
           {"probes", std::move(probes)},
           {"figures", std::move(others)},
           {"each_run", std::move(all)},
+          {"machine_busy_last_run", std::move(used)},
           {"commands", std::move(what)}};
 }
 
@@ -102,6 +106,12 @@ double median_of(std::vector<double> values) {
 
 double WayReport::median(const std::string& row) const {
   return median_of(seconds.at(row));
+}
+
+std::string WayReport::bound(const std::string& row) const {
+  const auto found = used.find(row);
+  if (found == used.end()) return "nothing is known of what it waited for";
+  return bound_of(found->second, seconds.at(row).back(), std::thread::hardware_concurrency());
 }
 
 double WayReport::total(const std::vector<std::string>& rows, bool with_train) const {
@@ -173,8 +183,8 @@ std::vector<std::string> shortfalls_of(const Report& report) {
         if (row != "train" && way->median(row) > aim)
           out.push_back(
               fmt::format("{}: {} of {} took {:.3f} s, above 1.25 x its floor + 0.05 s = "
-                          "{:.3f} s",
-                          where, row, name, way->median(row), aim));
+                          "{:.3f} s; {}",
+                          where, row, name, way->median(row), aim, way->bound(row)));
       }
     }
     const WayReport* tools = table.way("in_place_tools");
@@ -186,9 +196,9 @@ std::vector<std::string> shortfalls_of(const Report& report) {
       if (tools->median(row) > aim)
         out.push_back(
             fmt::format("{}: {} of in_place_tools took {:.3f} s, {:.2f} x the same tool "
-                        "on the local disk ({:.3f} s)",
+                        "on the local disk ({:.3f} s); {}",
                         where, row, tools->median(row), tools->median(row) / copy->median(row),
-                        copy->median(row)));
+                        copy->median(row), tools->bound(row)));
     }
   }
   return out;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "pipeline/plan.h"
+#include "pipeline/usage.h"
 
 namespace tarn::pipeline {
 
@@ -17,11 +18,14 @@ namespace tarn::pipeline {
 struct WayReport {
   std::string name;
   std::map<std::string, std::vector<double>> seconds;  // row -> one value a run
+  std::map<std::string, Usage> used;                   // row -> the machine's, in the last run
   std::map<std::string, std::string> what;             // row -> the command, for people
   uint64_t bytes_copied = 0, bytes_decompressed = 0;   // of one run
   std::map<std::string, std::vector<Json>> captures;   // name -> one value a run
 
   double median(const std::string& row) const;
+  /// What bounded the row in the last run, for people (bound_of).
+  std::string bound(const std::string& row) const;
   /// Sum of the medians of all rows but `ingest`, and but `train` unless asked for.
   double total(const std::vector<std::string>& rows, bool with_train) const;
   /// Medians of extract and verify together, as the published table very likely counts verify;
@@ -59,7 +63,7 @@ double median_of(std::vector<double> values);
 /// What is wrong with the run: record sums or losses that differ between ways. Empty when sound.
 std::vector<std::string> flags_of(const Report& report);
 /// Rows that are slower than the aims: Tarn's own commands above 1.25 x floor + 0.05 s, the usual
-/// tools on the mount above 1.05 x the same tool on the local disk.
+/// tools on the mount above 1.05 x the same tool on the local disk. Each with what bounded it.
 std::vector<std::string> shortfalls_of(const Report& report);
 
 Json to_json(const Report& report);

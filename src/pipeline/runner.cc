@@ -57,7 +57,11 @@ Result<double> run_stage(const Plan& plan, const TablePlan& table, const Stage& 
   const TimeNs head = stage.first_line_row ? split - begin : 0;
   way.seconds[stage.row].push_back(to_seconds(run.took - begin - head));
   way.what[stage.row] = stage.what;
+  const Usage& at_begin = stage.begins_at_first_line ? run.usage_first_line : run.usage_began;
+  const Usage& at_split = stage.begins_at_first_line ? run.usage_second_line : run.usage_first_line;
+  way.used[stage.row] = run.usage_ended - (stage.first_line_row ? at_split : at_begin);
   if (stage.first_line_row) {
+    way.used[*stage.first_line_row] = at_split - at_begin;
     way.seconds[*stage.first_line_row].push_back(to_seconds(head));
     way.what[*stage.first_line_row] = stage.what;
   }

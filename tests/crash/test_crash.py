@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import tarfile
+import threading
 import time
 
 import pytest
@@ -53,19 +54,23 @@ def assert_no_damage(server, where):
 
 
 def wait_for_death(server, pid, seconds, programs=None):
-    """True once that worker has died; False after `seconds`, or when no program is left."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """When that worker was last seen alive, once it has died; None after `seconds`, or when no program
+    is left. Programs may have seen the death before it is seen here."""
+    alive = time.monotonic()
+    deadline = alive + seconds
+    while (now := time.monotonic()) < deadline:
         try:
             with open(f"/proc/{pid}/stat") as stat:
-                if stat.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
+                is_dead = stat.read().rpartition(")")[2].split()[0] == "Z"
         except OSError:
-            return True
+            is_dead = True
+        if is_dead:
+            return alive
+        alive = now
         if programs and len(programs.ended_early()) == len(programs.programs):
-            return False
+            return None
         time.sleep(0.002)
-    return False
+    return None
 
 
 # --- the worker
@@ -117,6 +122,7 @@ def test_worker_killed_at_random(server, outside):
         programs = Programs(server.mnt, outside, f"w{number}", seed, (TARN, server.root))
         programs.start(["files", "files-unsynced", "sqlite-wal", "sqlite-delete", "extract", "read", "copy"],
                        goes_on=True, list=str(outside / f"list{number}"))
+        programs.wait_until_at_work(1)
         # The keeper gives up at more than five deaths in a minute.
         for _ in range(4):
             time.sleep(rng.uniform(0.2, 1.5))
@@ -136,6 +142,56 @@ def test_worker_killed_at_random(server, outside):
         programs.check(PROCESS_DIED, 0, loses_nothing=True)
         report(f"round {number}, seed {seed}: {kills} kills of the worker, {counts['acknowledged']} operations, none lost")
         assert server.stop() == 0
+
+
+def make_and_remove(top, stop, errors):
+    """Names come and go in `top` until `stop`; how many times, and each error, are noted."""
+    top.mkdir()
+    number = 0
+    while not stop.is_set():
+        try:
+            with open(top / f"f{number}", "xb") as file:
+                file.write(b"x" * 100)
+            (top / f"d{number}").mkdir()
+            os.rename(top / f"f{number}", top / f"d{number}" / "g")
+            os.chmod(top / f"d{number}", 0o700)
+            os.unlink(top / f"d{number}" / "g")
+            os.rmdir(top / f"d{number}")
+        except OSError as error:
+            errors.append(str(error))
+            return
+        number += 1
+
+
+@pytest.mark.timeout(900)
+def test_worker_killed_as_soon_as_it_serves(server):
+    """Requests wait, a new worker takes the first of them, and dies: none of them fails."""
+    rng = random.Random(SEED)
+    tell(f"seed {SEED}")
+    kills, errors = 0, []
+    for number in range(rounds(2, 20)):
+        server.start()
+        stop = threading.Event()
+        threads = [threading.Thread(target=make_and_remove, args=(server.mnt / f"t{number}-{i}", stop, errors))
+                   for i in range(16)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        # The keeper gives up at more than five deaths in a minute.
+        for _ in range(5):
+            times_served = server.log.read_text(errors="replace").count("mount.serving")
+            server.kill_worker()
+            kills += 1
+            while server.log.read_text(errors="replace").count("mount.serving") == times_served:
+                time.sleep(0.0005)
+            time.sleep(rng.choice([0, 0.0005, 0.001, 0.002, 0.004]))
+        time.sleep(0.3)
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        assert not errors, f"round {number}, seed {SEED}: {errors}; {server.tail()}"
+        assert server.stop() == 0
+    report(f"{kills} workers killed as soon as they served, no program saw an error")
 
 
 @pytest.mark.timeout(120)
@@ -161,6 +217,31 @@ def test_written_copy_outlives_the_worker(server, size):
     assert server.stop() == 0
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("size", [0, 3000, 20_000, 300_000])
+def test_times_of_an_untouched_file_outlive_the_worker(server, size):
+    """Open for writing and not written when the worker dies: neither bytes nor times have changed."""
+    server.start()
+    path = server.mnt / "f"
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(10**18, 10**18 + 7))
+    server.command("sync")
+    with open(path, "r+b", buffering=0) as file:
+        server.wait_for_new_worker(server.kill_worker())
+        assert path.stat().st_mtime_ns == 10**18 + 7
+        server.command("sync")
+        assert path.stat().st_mtime_ns == 10**18 + 7
+        os.fsync(file.fileno())
+        assert path.stat().st_mtime_ns == 10**18 + 7
+    server.command("sync")
+    assert path.stat().st_mtime_ns == 10**18 + 7 and path.read_bytes() == b"x" * size
+    with open(path, "r+b", buffering=0) as file:
+        server.wait_for_new_worker(server.kill_worker())
+        file.write(b"y")
+    assert path.stat().st_mtime_ns > 10**18 + 7 and path.read_bytes() == b"y" + b"x" * (size - 1)
+    assert server.stop() == 0
+
+
 # --- the whole program
 
 class Rounds:
@@ -183,10 +264,13 @@ class Rounds:
         programs = Programs(self.server.mnt, self.outside, f"r{number}", seed, (TARN, self.server.root))
         kinds = ["files", "files-unsynced", "extract", rng.choice(["sqlite-wal", "sqlite-delete"])]
         programs.start(kinds, pause=rng.choice([0.0005, 0.003]))
+        if not point:
+            programs.wait_until_at_work(rng.randint(1, 10))
         seconds = WORK_SECONDS[1] if point else rng.uniform(*WORK_SECONDS)
-        has_fired = wait_for_death(self.server, worker, seconds, programs)
+        died = wait_for_death(self.server, worker, seconds, programs)
+        has_fired = died is not None
         assert point or not has_fired, f"{where}: the worker died by itself: {self.server.tail()}"
-        when = time.monotonic()
+        when = died or time.monotonic()
         self.server.kill_all(detach=False)
         programs.wait_for_end()
         if point:
@@ -281,8 +365,8 @@ def test_extract_killed_at_its_points(server, outside, point):
                                stderr=subprocess.DEVNULL)
     has_fired = False
     while not has_fired and process.poll() is None:
-        has_fired = wait_for_death(server, worker, 0.1)
-    has_fired = has_fired or wait_for_death(server, worker, 0.1)
+        has_fired = wait_for_death(server, worker, 0.1) is not None
+    has_fired = has_fired or wait_for_death(server, worker, 0.1) is not None
     server.kill_all()
     process.wait(30)
     server.start()

@@ -19,9 +19,10 @@ from history import content_of
 from telling import report
 
 MIB = 1 << 20
-# Released space comes back with a barrier, which runs every second.
-AGAIN_SECONDS = 30
-pytestmark = pytest.mark.timeout(280)
+# Released space comes back with a barrier, which runs every second; on a busy disk the one that is under way
+# may first have to write out what filled the disk.
+AGAIN_SECONDS = 120
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -303,6 +304,33 @@ def test_ballast_comes_back(server, kept, disk):
             assert time.monotonic() < deadline, "the ballast did not come back"
             time.sleep(0.2)
         wait_until_writable(server)
+
+
+def test_room_comes_back_after_a_worker_died(server, disk):
+    """What a dead worker had registered with the kernel does not hold the blocks of removed files."""
+    for number in range(3):
+        with open(server.mnt / f"f{number}", "wb") as file:
+            file.write(random.Random(number).randbytes(50 * MIB))
+    server.command("sync")
+    for number in range(3):
+        with open(server.mnt / f"f{number}", "rb") as file:
+            assert len(file.read()) == 50 * MIB
+    with open(server.mnt / "f0", "rb") as reader:
+        server.wait_for_new_worker(server.kill_worker())
+        server.wait_until_it_answers()
+        free = disk.free_bytes()
+        for number in range(3):
+            os.unlink(server.mnt / f"f{number}")
+        wait_until_free(disk, free + 95 * MIB)
+        assert reader.read() == random.Random(0).randbytes(50 * MIB), "removed, but still open"
+    wait_until_free(disk, free + 145 * MIB)
+
+
+def wait_until_free(disk, wanted):
+    deadline = time.monotonic() + AGAIN_SECONDS
+    while (free := disk.free_bytes()) < wanted:
+        assert time.monotonic() < deadline, f"{free / MIB:.0f} MiB are free, {wanted / MIB:.0f} should be"
+        time.sleep(0.2)
 
 
 def test_start_on_a_full_disk(server, kept, disk):

@@ -19,7 +19,7 @@ def drop_caches():
 
 
 class LoopDisk:
-    """A file system of `size_bytes` ('ext4' or 'xfs') in a sparse image, mounted on FOLDER/disk.
+    """A file system of `size_bytes` ('ext4', 'ext3' or 'xfs') in a sparse image, mounted on FOLDER/disk.
 
     power_cut() loses what was not synced, as a cut of the power does: the file system is shut down
     without a flush, unmounted and mounted again (its journal is replayed).
@@ -35,7 +35,7 @@ class LoopDisk:
         self.path.mkdir(exist_ok=True)
         with open(self.image, "wb") as image:
             image.truncate(size_bytes)
-        make = ["mkfs.ext4", "-q", "-F"] if kind == "ext4" else ["mkfs.xfs", "-q", "-f"]
+        make = ["mkfs.xfs", "-q", "-f"] if kind == "xfs" else [f"mkfs.{kind}", "-q", "-F"]
         run(*make, self.image)
         self.device = run("losetup", "-f", "--show", self.image).strip()
         self.mount()

@@ -3,6 +3,7 @@ import errno
 import mmap
 import os
 import stat
+import struct
 import subprocess
 import time
 
@@ -11,6 +12,14 @@ import pytest
 from users import as_user, denied
 
 ALICE, BOB, STAFF = 4001, 4002, 4500
+# struct vfs_cap_data of linux/capability.h: revision 2, effective, cap_net_raw permitted.
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
+
+
+def sync_directory(path):
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(directory)
+    os.close(directory)
 
 
 def test_times_keep_their_nanoseconds(d):
@@ -25,6 +34,31 @@ def test_times_keep_their_nanoseconds(d):
     os.utime(d / "s", ns=(1_111_111_111_000_000_001, 1_222_222_222_000_000_002), follow_symlinks=False)
     assert os.lstat(d / "s").st_mtime_ns == 1_222_222_222_000_000_002
     assert os.stat(d / "f").st_mtime_ns == -(10**9)
+
+
+def test_opened_for_writing_and_not_written_keeps_its_times(d):
+    """Also when it is synced, or opened with O_DSYNC: a sync is no write."""
+    folder = os.open(d, os.O_RDONLY)
+    for size in (0, 10, 50_000, 500_000):
+        for flags in (os.O_RDWR, os.O_WRONLY | os.O_DSYNC):
+            path = d / f"f{size}-{flags}"
+            path.write_bytes(b"x" * size)
+            os.utime(path, ns=(10**18, 10**18 + 7))
+            os.fsync(folder)
+            fd = os.open(path, flags)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.fsync(fd)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.close(fd)
+            assert path.stat().st_mtime_ns == 10**18 + 7
+            os.fsync(folder)
+            assert path.stat().st_mtime_ns == 10**18 + 7 and path.read_bytes() == b"x" * size
+            with open(path, "r+b", buffering=0) as file:
+                os.fsync(file.fileno())
+                file.write(b"y")
+            os.fsync(folder)
+            assert path.stat().st_mtime_ns > 10**18 + 7 and path.read_bytes() == b"y" + b"x" * (size - 1)
+    os.close(folder)
 
 
 def test_times_set_while_a_writer_is_open(d):
@@ -157,19 +191,106 @@ def test_owner_of_what_a_user_creates(d):
         assert (s.st_uid, s.st_gid) == (ALICE, STAFF)
 
 
-def test_set_id_bits_go_when_another_writes_or_owns(d):
-    (d / "f").write_bytes(b"x")
-    os.chmod(d / "f", 0o6777)
+def write_to(path):
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"y")
 
-    def write():
-        with open(d / "f", "ab") as f:
-            f.write(b"y")
-    assert as_user(BOB, BOB, write) is None
-    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o777
+
+def write_twice_to(path):
+    """The second time the kernel may know that there is nothing to clear; it must not be wrong."""
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"y")
+        f.write(b"z")
+
+
+def write_through_a_mapping_of(path):
+    with open(path, "r+b") as f, mmap.mmap(f.fileno(), 0) as memory:
+        memory[0:1] = b"m"
+        memory.flush()
+        os.pwrite(f.fileno(), b"w", 1)
+
+
+def open_truncating(path):
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+def truncate_by_name(path):
+    os.truncate(path, 3)
+
+
+def truncate_open(path):
+    with open(path, "r+b") as f:
+        f.truncate(2)
+
+
+def allocate(path):
+    with open(path, "r+b") as f:
+        os.posix_fallocate(f.fileno(), 0, 600_000)
+
+
+def copy_range_to(path):
+    with open(path, "r+b") as f:
+        os.copy_file_range(f.fileno(), f.fileno(), 10, 0, 10)
+
+
+WAYS_TO_CHANGE = [write_to, write_twice_to, write_through_a_mapping_of, open_truncating,
+                  truncate_by_name, truncate_open, allocate, copy_range_to]
+
+
+@pytest.mark.parametrize("size", [100, 300_000], ids=["in_a_pack", "a_blob"])
+@pytest.mark.parametrize("change", WAYS_TO_CHANGE, ids=lambda change: change.__name__)
+def test_set_id_bits_and_capabilities_go_when_another_writes(d, change, size):
+    path = d / "f"
+    path.write_bytes(b"x" * size)
+    for settled in (False, True):
+        if settled:
+            os.sync()
+            sync_directory(d)
+        for mode, left in ((0o6777, 0o777), (0o4767, 0o767), (0o2767, 0o767)):
+            os.chmod(path, mode)
+            os.setxattr(path, "security.capability", CAPABILITY)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert as_user(BOB, BOB, lambda: change(path)) is None
+            assert stat.S_IMODE(path.stat().st_mode) == left, oct(mode)
+            assert "security.capability" not in os.listxattr(path)
+            # Once more after a write that had nothing to clear.
+            os.chmod(path, mode)
+            assert as_user(BOB, BOB, lambda: change(path)) is None
+            assert stat.S_IMODE(path.stat().st_mode) == left, oct(mode)
+            path.write_bytes(b"x" * size)
+
+
+def test_set_id_bits_are_not_cleared_by_who_may_not(d):
+    (d / "f").write_bytes(b"x")
+    os.chmod(d / "f", 0o6755)
+    assert as_user(BOB, BOB, lambda: os.chown(d / "f", -1, -1)) == denied(errno.EPERM)
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o6755
+    with open(d / "f", "ab", buffering=0) as file:
+        # An open file may be handed on: what counts is who opened it.
+        assert as_user(BOB, BOB, lambda: file.write(b"y")) == 1
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
+
+
+def test_set_id_bits_stay_when_root_writes(d):
+    (d / "f").write_bytes(b"x" * 300_000)
+    os.chmod(d / "f", 0o6777)
+    write_to(d / "f")
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o6777
+
+
+def test_set_id_bits_go_when_the_owner_changes(d):
+    (d / "f").write_bytes(b"x")
+    os.chmod(d / "f", 0o6755)
     os.chown(d / "f", ALICE, STAFF)
+    assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
     os.chmod(d / "f", 0o6755)
     assert as_user(ALICE, STAFF, lambda: os.chown(d / "f", -1, STAFF)) is None
     assert stat.S_IMODE((d / "f").stat().st_mode) == 0o755
+    (d / "dir").mkdir()
+    os.chmod(d / "dir", 0o2775)
+    os.chown(d / "dir", ALICE, STAFF)
+    os.chown(d / "dir", -1, -1)
+    assert stat.S_IMODE((d / "dir").stat().st_mode) == 0o2775
 
 
 def test_permission_bits_hold_for_another_user(d):

@@ -40,6 +40,7 @@ def test_power_cuts(server, disk, outside):
         programs = Programs(server.mnt, outside, f"c{number}", seed, (TARN, server.root))
         programs.start(["files", "files-unsynced", "extract", "sqlite-wal", "sqlite-delete"],
                        pause=rng.choice([0.0005, 0.003]))
+        programs.wait_until_at_work()
         time.sleep(rng.uniform(*WORK_SECONDS))
         when = time.monotonic()
         # Either all stops at once, or Tarn lives on for a moment with a disk that takes nothing.
@@ -93,6 +94,7 @@ def test_cut_while_recovering(server, disk, outside):
     server.start()
     programs = Programs(server.mnt, outside, "c", SEED, (TARN, server.root))
     programs.start(["files", "files-unsynced", "extract"])
+    programs.wait_until_at_work()
     time.sleep(2)
     when = time.monotonic()
     disk.shut_down()
@@ -124,6 +126,7 @@ def test_the_local_file_system_passes_its_own_rules(disk, outside):
         seed = SEED + number
         programs = Programs(disk.path, outside, f"c{number}", seed)
         programs.start(["files", "files-unsynced", "sqlite-wal", "sqlite-delete"])
+        programs.wait_until_at_work()
         time.sleep(2)
         when = time.monotonic()
         disk.shut_down()

@@ -117,6 +117,23 @@ def test_a_file_of_posix_is_not_hidden(s3, bucket, folder):
     assert (folder / "f").read_bytes() == b"mine"
 
 
+def test_a_file_that_the_mount_wrote_last_is_not_hidden(s3, bucket, folder, server):
+    """S3 made it, a program wrote it: from its close on it is the program's, settled or not."""
+    for number in range(5):
+        key = f"f{number}"
+        put(s3, bucket, key, b"s3's" * (1 if number % 2 else 50_000))
+        (folder / key).write_bytes(b"the mount's")
+        assert error_of(s3.put_object, Bucket=bucket, Key=f"{key}/below", Body=b"x") == (409, "KeyConflict")
+    server.command("sync")
+    for number in range(5):
+        key = f"f{number}"
+        assert error_of(s3.put_object, Bucket=bucket, Key=f"{key}/below", Body=b"x") == (409, "KeyConflict")
+        assert (folder / key).read_bytes() == b"the mount's"
+        put(s3, bucket, key, b"s3's again")
+        put(s3, bucket, f"{key}/below")
+        assert get(s3, bucket, key) == b"s3's again" and (folder / key).is_dir()
+
+
 NAMES = ["a b", "a+b", "a%20b", "ü/ß", "日本", "a&b=c", "a'b", 'a"b', "a;b", "a?b", "a#b", "a\\b", "a*b", "~a", "a,b", "<a>", "a:b", ".hidden", "a..b", "...", "x" * 255]
 
 

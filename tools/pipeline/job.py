@@ -1,7 +1,7 @@
-"""A training job as an SDK makes it: job.py job NAME CHANNEL_URI OUTPUT_URI PROGRAM HYPERPARAMETERS.
+"""A training job as an SDK makes it: job.py NAME CHANNEL_URI OUTPUT_URI PROGRAM HYPERPARAMETERS.
 
 Says `ready` when its client is there, then creates the job and prints the job's log as it grows.
-`job.py probe` ends with 0 where there is a service for jobs. Endpoint and keys: AWS_* variables.
+Endpoint and keys: AWS_* variables.
 """
 import json
 import sys
@@ -45,6 +45,7 @@ class Log:
 def job(name, channel, output, program, hyperparameters):
     name = f"{name}-{int(time.time() * 1000)}".replace("_", "-")
     client, log = boto3.client("sagemaker", config=CONFIG), Log(name)
+    polls = 0
     print("ready", flush=True)
     client.create_training_job(
         TrainingJobName=name, RoleArn=ROLE,
@@ -57,9 +58,11 @@ def job(name, channel, output, program, hyperparameters):
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
         StoppingCondition={"MaxRuntimeInSeconds": 3600})
     while True:
-        description = client.describe_training_job(TrainingJobName=name)
+        # The state before the log, so that an end is not seen before its last lines; until the first line the log alone.
+        description = client.describe_training_job(TrainingJobName=name) if log.stream or polls % 20 == 0 else {}
+        polls += 1
         log.follow()
-        if description["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"):
+        if description.get("TrainingJobStatus") in ("Completed", "Failed", "Stopped"):
             break
         time.sleep(POLL_SECONDS)
     if description["TrainingJobStatus"] != "Completed":
@@ -67,7 +70,4 @@ def job(name, channel, output, program, hyperparameters):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "probe":
-        boto3.client("sagemaker", config=CONFIG).list_training_jobs()
-    else:
-        job(*sys.argv[2:])
+    job(*sys.argv[1:])

@@ -47,21 +47,16 @@ class Table:
                      (" and PIL" if what == "preview" else ""), **captures)
 
     def tarn_reading(self, folder):
-        """pickled, meta, preview by Tarn's commands, where this tarn has them."""
+        """pickled, meta, preview by Tarn's commands."""
         tarn = self.place.tarn
-        if not self.place.has_dataset:
-            return [self.python(what, folder) for what in ("sum", "meta", "preview")]
         return [stage("pickled", [tarn, "dataset", "sum", folder, "--json"], "tarn dataset sum", captures=SUM),
                 stage("meta", [tarn, "dataset", "show", folder / "batches.meta", "--json"], "tarn dataset show"),
                 stage("preview", [tarn, "preview", folder, "--out", self.place.preview(folder.parent)],
                       "tarn preview")]
 
-    def train_in_place(self, way, name, folder):
-        if not self.place.has_jobs:
-            return self.train(way, folder)
-        command = self.boto3(self.place.tarn_variables, "job", f"{way}-{os.getpid()}", f"s3://{name}/{FOLDER}",
+    def train_in_place(self, way, name):
+        command = self.client_of(self.place.tarn_variables, self.place.venv_python, HERE / "job.py", f"{way}-{os.getpid()}", f"s3://{name}/{FOLDER}",
                              f"s3://{name}/output", self.place.program, json.dumps(self.place.hyperparameters))
-        command[command.index(HERE / "bucket.py")] = HERE / "job.py"
         return stage("train", command, "CreateTrainingJob of image-classification, followed by its log",
                      first_line_row="job_start", begins_at_first_line=True, captures=TRAIN)
 
@@ -70,9 +65,12 @@ class Table:
         return stage("train", ["env", f"SAGEMAKER_BASE_DIR={base}", self.place.program, "train"],
                      "image-classification (libtorch)", first_line_row="job_start", captures=TRAIN)
 
+    def client_of(self, variables, *command):
+        """The command beyond the link, with an S3 server's endpoint and keys."""
+        return [*self.client, "env", *[f"{k}={v}" for k, v in variables.items()], *command]
+
     def boto3(self, variables, *arguments):
-        return [*self.client, "env", *[f"{k}={v}" for k, v in variables.items()], self.place.venv_python,
-                HERE / "bucket.py", *arguments]
+        return self.client_of(variables, self.place.venv_python, HERE / "bucket.py", *arguments)
 
     # --- the usual way
     def copying(self, way, is_fast):
@@ -112,12 +110,24 @@ class Table:
     def looked_up(self, path, size):
         return shell(f'test "$(stat -c %s {quoted(path)})" = {size}')
 
-    def listed(self, name, folder):
-        if self.place.tarn_variables:
+    def listed(self, way, name):
+        if way == "in_place_tools":
             return stage("upload", self.boto3(self.place.tarn_variables, "list", name, FOLDER, self.data.manifest),
-                         "LIST: every record with its ETag")
-        return stage("upload", shell(f"cd {quoted(folder)} && xargs -d '\\n' stat -c %s < {quoted(self.data.names)}"),
-                     "stand-in: stat of every record on the mount")
+                         "LIST by boto3: every record with its ETag")
+        return stage("upload", self.client_of(self.place.tarn_variables, "/usr/bin/python3", "-I", HERE / "listing.py",
+                                              name, FOLDER, self.data.manifest),
+                     "LIST: every record with its ETag")
+
+    def ingested(self, way, name, archive):
+        if way == "in_place_tools":
+            return stage("ingest", shell(f"cp {quoted(self.file, archive)} && sync {quoted(archive)}"),
+                         "cp to the mount, fsync")
+        keys = self.place.tarn_variables
+        return stage("ingest", [
+            "curl", "-sSf", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
+            f"{keys['AWS_ACCESS_KEY_ID']}:{keys['AWS_SECRET_ACCESS_KEY']}", "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+            "-T", self.file, f"{keys['AWS_ENDPOINT_URL']}/{name}/{self.name}"],
+            "curl: PUT to the S3 endpoint; on the disk, with its digest, when it answers")
 
     def in_place(self, way, is_again=False):
         tarn = self.place.tarn
@@ -133,8 +143,7 @@ class Table:
             verify, integrity = verify + ["--reread"], integrity + ["--reread"]
         what = "tarn verify, " + ("every byte read again" if way == "in_place_reread" else "stored digests")
         rows = [
-            stage("ingest", shell(f"cp {quoted(self.file, archive)} && sync {quoted(archive)} && "
-                                  f"{quoted(tarn, 'digest', archive)}"), "cp to the mount, fsync, its digest stored"),
+            self.ingested(way, name, archive),
             stage("download", is_there, "look-up: the archive is there, with its size"),
             stage("integrity", integrity, what),
             stage("extract", [tarn, "extract", archive, home], "tarn extract",
@@ -153,7 +162,7 @@ class Table:
                 f'cd {quoted(folder)} && test "$(xargs -d "\\n" stat -c %s < {quoted(self.data.names)} | '
                 f"awk '{{ s += $1 }} END {{ printf \"%.0f\", s }}')\" = {self.data.bytes}"),
                 "look-up: every member is there, with its size")
-        rows += [self.listed(name, folder), self.train_in_place(way, name, folder)]
+        rows += [self.listed(way, name), self.train_in_place(way, name)]
         before = [] if is_again else [shell(f"rm -rf {quoted(home, *self.place.leftovers(way))}; mkdir {quoted(home)}")]
         return {"name": way, "before": before, "stages": rows}
 

@@ -35,11 +35,11 @@ int run(const Options& options) {
     return refuse({Code::kInvalidArgument, fmt::format("--count {}; 1 to {} images are drawn",
                                                        options.count, dataset::kSheetImagesMax)});
   }
-  const auto opened = dataset::open_dataset(options.path);
-  if (!opened.is_ok()) return finish(opened.status());
-  const dataset::Dataset& dataset = **opened;
   // Small enough that every program that reads JSON keeps all digits.
   const uint64_t seed = options.seed ? *options.seed : std::random_device()();
+  const auto opened = dataset::open_sample(options.path, options.count, seed);
+  if (!opened.is_ok()) return finish(opened.status());
+  const dataset::Dataset& dataset = **opened;
   const auto items = dataset::random_batch(dataset, options.count, seed);
   if (const Status status = write_sheet(options, dataset, items); !status.is_ok()) {
     return finish(status);

@@ -48,6 +48,14 @@ Status FileSystemImpl::access(const Caller& caller, Ino ino, int mask) {
 
 namespace {
 
+/// The set-group-id bit of a file that the group may not run is kept for members, as Linux does.
+uint32_t mode_without_set_id(const Caller& caller, const meta::InodeRow& row) {
+  const uint32_t mode = row.mode & 07777u & ~static_cast<uint32_t>(S_ISUID);
+  const bool keeps_group =
+      (mode & S_IXGRP) == 0 && (caller.uid == 0 || is_in_group(caller, row.gid));
+  return keeps_group ? mode : mode & ~static_cast<uint32_t>(S_ISGID);
+}
+
 /// chmod, chown and utimes rules of POSIX for a caller that the kernel did not check.
 Status check_set_attributes(const Caller& caller, const meta::InodeRow& row,
                             const SetAttributes& change, bool may_write) {
@@ -73,6 +81,22 @@ Status check_set_attributes(const Caller& caller, const meta::InodeRow& row,
 
 }  // namespace
 
+/// A write and chown(-1, -1) look alike by the time they come here. Who neither owns the file nor
+/// may write it can only mean a write when somebody has it open for that.
+Status FileSystemImpl::check_may_clear_set_id(const Caller& caller, const meta::InodeRow& row) {
+  if (caller.uid == 0 || caller.uid == row.uid) return {};
+  if (OpenInodes::Pin inode = open_inodes_.find(row.ino)) {
+    MutexLock lock(inode->state);
+    if (inode->writers > 0) return {};
+  }
+  Caller checked = caller;
+  checked.is_checked_by_kernel = false;
+  if (check_access(*store_.begin(), checked, row, W_OK).is_ok()) return {};
+  return Status(Code::kNotPermitted,
+                fmt::format("uid {} may not change the mode of inode {} of uid {}", caller.uid,
+                            row.ino.value, row.uid));
+}
+
 Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
                                                   const SetAttributes& change,
                                                   std::optional<Fh> fh) {
@@ -93,7 +117,16 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
   wanted.gid = change.gid;
   wanted.atime = change.atime_now ? now : change.atime;
   wanted.mtime = change.mtime_now ? now : change.mtime;
-  const bool has_rest = change.mode || change.uid || change.gid || wanted.atime || wanted.mtime;
+  bool clears_set_id = false;
+  if (change.clears_set_id && !change.mode) {
+    TARN_ASSIGN(meta::InodeRow row, read_row(ino));
+    clears_set_id = !row.is_directory() && mode_without_set_id(caller, row) != (row.mode & 07777u);
+    if (clears_set_id && !change.uid && !change.gid && !change.size) {
+      TARN_TRY(check_may_clear_set_id(caller, row));
+    }
+  }
+  const bool has_rest =
+      change.mode || change.uid || change.gid || wanted.atime || wanted.mtime || clears_set_id;
   if (!has_rest) {
     if (change.size) invalidate_inode(ino, caller);
     return get_attributes(caller, ino);
@@ -123,11 +156,10 @@ Result<Attributes> FileSystemImpl::set_attributes(const Caller& caller, Ino ino,
                       mode &= ~static_cast<uint32_t>(S_ISGID);
                     }
                     wanted.mode = mode;
-                  } else if ((change.uid || change.gid) && before.is_regular() &&
-                             !caller.is_checked_by_kernel) {
-                    uint32_t mode = before.mode & 07777u & ~static_cast<uint32_t>(S_ISUID);
-                    if (mode & 010u) mode &= ~static_cast<uint32_t>(S_ISGID);
-                    wanted.mode = mode;
+                  } else if (!before.is_directory() &&
+                             (clears_set_id ||
+                              ((change.uid || change.gid) && !caller.is_checked_by_kernel))) {
+                    wanted.mode = mode_without_set_id(caller, before);
                   }
                   TARN_ASSIGN(row, meta::set_attributes(txn, context(caller), ino, wanted));
                   if (!wanted.mode) return {};

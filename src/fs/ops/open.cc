@@ -17,6 +17,9 @@ namespace {
 bool is_writing(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
 }
+// No clock that stamps files ticks more slowly than this (10 ms where HZ is 100).
+constexpr TimeNs kTickMax = 20 * kMillisecondNs;
+
 bool is_synchronous(int flags) {
   return (flags & (O_DSYNC | O_SYNC)) != 0;
 }
@@ -30,10 +33,10 @@ content::FileRef FileSystemImpl::live_file(Ino ino) {
   return inode->is_live ? inode->file : nullptr;
 }
 
-bool FileSystemImpl::has_handles(Ino ino) {
+bool FileSystemImpl::is_in_use(Ino ino) {
   if (OpenInodes::Pin inode = open_inodes_.find(ino)) {
     MutexLock lock(inode->state);
-    if (inode->handles > 0) return true;
+    if (inode->handles > 0 || inode->is_live) return true;
   }
   MutexLock lock(directories_mutex_);
   return std::ranges::any_of(directories_,
@@ -54,6 +57,12 @@ Status FileSystemImpl::take_back(OpenInode& inode) {
   // Its slot stays until a handle's or the next submission's takes its place: a process that dies
   // in between must find the file.
   return {};
+}
+
+meta::GrantStamp FileSystemImpl::grant_of(const content::FileStat& look) const {
+  // Written to within the tick of its last change, a file may show the same times as before.
+  const bool is_proof = has_fine_times_ || Clock::system().now() - look.ctime > kTickMax;
+  return is_proof ? look.stamp() : meta::GrantStamp{};
 }
 
 Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncate) {
@@ -93,7 +102,7 @@ Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncat
   if (is_in_place) {
     meta::ContentChange change;
     change.state = meta::ContentState::kOpen;
-    change.grant = st.stamp();
+    change.grant = grant_of(st);
     change.ctime = row.ctime;
     TARN_ASSIGN(Stamp stamp, transact([&](kv::Transaction& txn) -> Status {
                   return detail::as_status(meta::set_content(
@@ -111,8 +120,8 @@ Status FileSystemImpl::begin_write(const Caller&, OpenInode& inode, bool truncat
     inode.is_new = false;
     inode.is_deferred = !is_in_place;
     inode.base = row.generation;
-    inode.grant = st.stamp();
-    inode.was_written = truncate;
+    inode.grant = grant_of(st);
+    inode.was_written = truncate || inode.grant == meta::GrantStamp{};
   }
   drop_cached(inode.ino);
   if (truncate) TARN_TRY(plan.file->truncate(0));
@@ -244,10 +253,11 @@ Status FileSystemImpl::commit_deferred(OpenInode& inode) {
   // Whoever finds the row later (a process that takes over, recovery) tells by the stamp whether
   // the file holds anything that its base does not: no file has the stamp of zeros.
   const bool is_untouched = !was_written && st.ctime == grant.ctime;
-  change.grant = is_untouched ? st.stamp() : meta::GrantStamp{};
+  change.grant = is_untouched ? grant_of(st) : meta::GrantStamp{};
   change.size = st.size;
   change.blocks = st.blocks;
-  change.mtime = st.mtime;
+  // The times of a copy that nobody has written to are nobody's.
+  if (!is_untouched) change.mtime = st.mtime;
   change.digests = meta::Digests{};
   change.etag = "";
   TARN_ASSIGN(
@@ -256,7 +266,7 @@ Status FileSystemImpl::commit_deferred(OpenInode& inode) {
         if (row.generation != base) {
           return Status(Code::kConflict, "the file's generation moved on");
         }
-        change.ctime = std::max(row.ctime, st.ctime);
+        change.ctime = is_untouched ? row.ctime : std::max(row.ctime, st.ctime);
         TARN_ASSIGN(content::Descriptor old, content::decode(row.content));
         TARN_TRY(content_->release(txn, inode.ino, base, old));
         TARN_TRY(content_->attach(txn, inode.ino, *change.generation, file->descriptor()));

@@ -53,10 +53,6 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
     if (is_live || row.state == meta::ContentState::kOpen) return std::string("open");
     return std::string(row.state == meta::ContentState::kClosed ? "closed" : "settled");
   }
-  if (is_live || row.state != meta::ContentState::kSettled) {
-    if (what != "etag") TARN_TRY(settle_now(ino));
-    TARN_ASSIGN(row, read_row(ino));
-  }
   if (what == "etag") {
     if (row.state == meta::ContentState::kSettled && !row.etag.empty() && !live_file(ino))
       return row.etag;
@@ -64,10 +60,22 @@ Result<std::string> FileSystemImpl::computed_xattr(Ino ino, std::string_view nam
     return fmt::format("{:016x}{:08x}{:016x}{:016x}-1", ino.value, a.generation.value, a.size,
                        static_cast<uint64_t>(a.ctime));
   }
-  TARN_ASSIGN(meta::Digests digests, content_->digest(row, what == "sha256"));
-  if (what == "md5") return to_hex(digests.md5);
-  if (what == "sha256") return to_hex(digests.sha256);
-  return to_hex(digests.crc64nvme);
+  const auto wanted = what == "md5"      ? content::DigestKind::kMd5
+                      : what == "sha256" ? content::DigestKind::kSha256
+                                         : content::DigestKind::kCrc64Nvme;
+  // Once more when a writer came and went while the bytes were read.
+  constexpr int kAttempts = 3;
+  Result<meta::Digests> digests = meta::Digests{};
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    TARN_TRY(settle_now(ino));
+    TARN_ASSIGN(row, read_row(ino));
+    digests = content_->digest(row, wanted);
+    if (!digests.is(Code::kBusy)) break;
+  }
+  if (!digests.is_ok()) return digests.status();
+  if (what == "md5") return to_hex(digests->md5);
+  if (what == "sha256") return to_hex(digests->sha256);
+  return to_hex(digests->crc64nvme);
 }
 
 Status FileSystemImpl::settle_now(Ino ino) {
