@@ -113,9 +113,15 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
   // As the process before knew it: O_TRUNC, a stamp that proves nothing, or a file that has
   // changed.
   bool was_written = is_pending(slot) || (slot.flags & O_TRUNC) != 0;
+  meta::GrantStamp grant = slot.grant();
   if (!was_written && is_live_slot && slot.blob != 0) {
     TARN_ASSIGN(content::FileStat st, file->stat());
-    was_written = slot.grant() == meta::GrantStamp{} || st.ctime != slot.grant_ctime;
+    if (!is_rows_own && st.mtime == grant.mtime && st.size == grant.size) {
+      // A private copy that a barrier has named since has another ctime, which only the process
+      // that named it could tell from a writer's.
+      grant = grant_of(st);
+    }
+    was_written = grant == meta::GrantStamp{} || st.ctime != grant.ctime;
   }
   {
     MutexLock lock(inode->state);
@@ -130,7 +136,7 @@ Status FileSystemImpl::adopt_slot(Slot& slot) {
       inode->is_new = slot.is_new != 0;
       inode->is_deferred = !is_rows_own;
       inode->base = row.generation;
-      inode->grant = slot.grant();
+      inode->grant = grant;
       inode->was_written |= was_written;
     }
     inode->is_unlinked = row.nlink == 0;

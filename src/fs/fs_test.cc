@@ -373,6 +373,49 @@ TEST_F(TakeOverTest, ResentRemovalsAndRenamesSucceedOnce) {
   EXPECT_EQ(fs_->unlink(kernel(), kRootIno, "a").code(), Code::kNotFound);
 }
 
+TEST_F(TakeOverTest, OpenForWritingWithoutAWriteKeepsTimesAndDigests) {
+  put("a", std::string(7000, 'a'));
+  ASSERT_TRUE(fs_->sync().is_ok());
+  SetAttributes change;
+  change.mtime = 1'050'338'007'134'384'753;
+  ASSERT_TRUE(fs_->set_attributes(kernel(), stat("a").ino, change, {}).is_ok());
+  ASSERT_TRUE(fs_->sync().is_ok());
+  auto opened = fs_->open(kernel(), stat("a").ino, O_RDWR);
+  ASSERT_TRUE(opened.is_ok());
+  EXPECT_EQ(stat("a").mtime, *change.mtime);
+  // The row names the private copy from here on.
+  ASSERT_TRUE(fs_->sync().is_ok());
+  EXPECT_EQ(stat("a").mtime, *change.mtime);
+  die_and_take_over();
+  EXPECT_EQ(stat("a").mtime, *change.mtime);
+  ASSERT_TRUE(fs_->release(opened->fh).is_ok());
+  ASSERT_TRUE(fs_->sync().is_ok());
+  EXPECT_EQ(stat("a").mtime, *change.mtime);
+  EXPECT_EQ(cat("a"), std::string(7000, 'a'));
+}
+
+TEST_F(TakeOverTest, AWriteBeforeUtimesIsKnownToLaterHandles) {
+  put("a", std::string(7000, 'a'));
+  ASSERT_TRUE(fs_->sync().is_ok());
+  const Ino ino = stat("a").ino;
+  auto first = fs_->open(kernel(), ino, O_RDWR);
+  ASSERT_TRUE(first.is_ok());
+  ASSERT_EQ(::pwrite(first->backing->fd(), "new", 3, 0), 3);
+  SetAttributes change;
+  change.mtime = 1'050'338'007'134'384'753;
+  ASSERT_TRUE(fs_->set_attributes(kernel(), ino, change, {}).is_ok());
+  auto second = fs_->open(kernel(), ino, O_RDWR);
+  ASSERT_TRUE(second.is_ok());
+  ASSERT_TRUE(fs_->release(first->fh).is_ok());
+  die_and_take_over();
+  EXPECT_EQ(cat("a"), "new" + std::string(6997, 'a'));
+  ASSERT_TRUE(fs_->release(second->fh).is_ok());
+  EXPECT_EQ(cat("a"), "new" + std::string(6997, 'a'));
+  ASSERT_TRUE(fs_->sync().is_ok());
+  EXPECT_EQ(cat("a"), "new" + std::string(6997, 'a'));
+  EXPECT_EQ(stat("a").mtime, *change.mtime);
+}
+
 TEST_F(TakeOverTest, ClosedAndUnsettledFilesAndTruncatedOnesKeepTheirBytes) {
   put("old", std::string(200'000, 'o'));
   ASSERT_TRUE(fs_->sync().is_ok());

@@ -30,7 +30,7 @@ struct Slot {
   uint64_t grant_size;  // grant stamp (meta::GrantStamp)
   int64_t grant_mtime;
   int64_t grant_ctime;
-  int32_t flags;  // open(2)
+  int32_t flags;  // open(2); O_TRUNC: the file holds what its row does not
   int32_t attachment;
   uint8_t kind;       // SlotKind
   uint8_t is_direct;  // fs::Path::kDirect

@@ -283,10 +283,12 @@ Result<Opened> FileSystemImpl::add_handle(const Caller& caller, OpenInode& inode
   content::FileRef file;
   bool has_handles = false, is_live = false, is_pending = false, is_new = false;
   Path path = Path::kServed;
+  bool was_written = false;
   meta::GrantStamp grant;
   {
     MutexLock lock(inode.state);
     file = inode.file;
+    was_written = inode.is_live && inode.was_written;
     has_handles = inode.handles > 0;
     is_live = inode.is_live;
     is_pending = inode.ticket != nullptr;
@@ -328,7 +330,8 @@ Result<Opened> FileSystemImpl::add_handle(const Caller& caller, OpenInode& inode
   Slot slot{};
   slot.ino = inode.ino.value;
   slot.unique = caller.request.unique;
-  slot.flags = flags;
+  // A stamp that was renewed after a write (by utimes) does not show it any more.
+  slot.flags = flags | (was_written ? O_TRUNC : 0);
   slot.kind = static_cast<uint8_t>(SlotKind::kFile);
   slot.is_direct = path == Path::kDirect;
   slot.is_new = is_new;
