@@ -120,11 +120,14 @@ Acl acl_after_chmod(Acl acl, uint32_t mode) {
 
 InheritedAcl inherit_acl(const Acl& parent_default, uint32_t mode, bool is_directory) {
   Acl access = parent_default;
-  if (AclEntry* e = find(access, AclEntry::kUserObj)) e->permissions &= (mode >> 6) & 7;
+  const auto mask = [](AclEntry& entry, uint32_t bits) {
+    entry.permissions = static_cast<uint16_t>(entry.permissions & bits & 7);
+  };
+  if (AclEntry* e = find(access, AclEntry::kUserObj)) mask(*e, mode >> 6);
   AclEntry* group = find(access, AclEntry::kMask);
   if (group == nullptr) group = find(access, AclEntry::kGroupObj);
-  if (group != nullptr) group->permissions &= (mode >> 3) & 7;
-  if (AclEntry* e = find(access, AclEntry::kOther)) e->permissions &= mode & 7;
+  if (group != nullptr) mask(*group, mode >> 3);
+  if (AclEntry* e = find(access, AclEntry::kOther)) mask(*e, mode);
   InheritedAcl result;
   result.mode = (mode & ~0777u) | acl_mode(access);
   if (!acl_is_minimal(access)) result.access = encode_acl(access);
